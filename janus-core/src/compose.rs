@@ -85,7 +85,7 @@ impl Composer {
         }
     }
 
-    /// A composer with built-in plans for four clauses on any subject.
+    /// A composer with the built-in plans, which take four clauses each and fit any preferences.
     pub fn standard() -> Self {
         Self { plans: STANDARD.iter().map(|&text| SentencePlan::new(text)).collect() }
     }

@@ -1,7 +1,7 @@
-//! The vocabulary of personalised alignment: what a user values, the system message that states it, and what models and
-//! judges return.
+//! The basic types of personalised alignment: what a user values, the system message that states it, and what
+//! models and judges return.
 //!
-//! Everything here is plain data and traits: no files, no tensors, no async. A program that only needs the taxonomy, the
+//! Everything here is plain data and traits: no file I/O, no tensors, no async. A program that only needs the taxonomy, the
 //! chat templates or the [`ChatModel`] trait depends on this crate alone.
 //!
 //! * [`Dimension`], [`Preference`], [`PreferenceSet`], [`Taxonomy`]: what a user values

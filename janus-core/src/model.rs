@@ -14,7 +14,8 @@ use crate::{BenchRecord, Error, Message, SamplingParams, Score};
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ChatRequest {
-    /// Names the request in results, journals and random streams.
+    /// Identifies the request in results and journals. With the seed it determines the random stream, so
+    /// two requests with the same id, messages and sampling have the same answers.
     pub id: String,
     /// The conversation so far; its last message is the user's.
     pub messages: Vec<Message>,

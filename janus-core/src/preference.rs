@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Dimension, Error, Result};
 
-/// A quality that a response should have for one user. Field names are the released datasets'.
+/// A quality that a response should have for one user. The serialised field names are those of the
+/// paper's released datasets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Preference {
     /// One of the four dimensions.

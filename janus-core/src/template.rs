@@ -191,7 +191,8 @@ fn render_mistral(messages: &[Message], out: &mut Rendered) {
                     Some(system) => format!("{system}\n{}", message.content),
                     None => message.content.clone(),
                 };
-                // Trimmed, as in the reference's inference code; its training data has no outer whitespace.
+                // Trimmed, as in the authors' inference code; their training data has no outer
+                // whitespace.
                 out.text_segment(index, format!("[INST] {} [/INST]", content.trim()), false);
             }
             Role::Assistant => {

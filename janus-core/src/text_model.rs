@@ -6,7 +6,8 @@ use crate::{ChatModel, ChatRequest, Generation, ModelError, SamplingParams};
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct TextRequest {
-    /// Names the request in results and random streams.
+    /// Identifies the request in results. With the seed it determines the random stream, so two requests
+    /// with the same id, text and sampling have the same continuations.
     pub id: String,
     /// The text.
     pub text: String,

@@ -91,7 +91,7 @@ pub struct Construction {
     /// How often an unusable answer is requested again.
     pub retries: usize,
     /// How to sample; `max_tokens` bounds every step, `seed` and `n` are set by the construction. The default is the
-    /// reference's for its rubrics: temperature 1, top-p 0.9.
+    /// authors' for their rubrics: temperature 1, top-p 0.9.
     pub sampling: SamplingParams,
     /// Share of the instructions that become bench rows, 0 to 1; the others become training rows.
     pub bench_share: f64,

@@ -18,10 +18,11 @@
 //!   parallel, on disk, as a stream.
 //! * [`Dataset`]: training rows, in memory or on disk; [`Subset`]. [`throughput`]: measures how fast this machine does all this.
 //!
-//! Features: `parquet` (Parquet, Arrow IPC and zstd files, typed records in any format, [`convert`]) and `tokenize` ([`Tokenizer`],
-//! token rows, [`Stats`]), both on by default; `http`, an HTTP client with rate limits and retries; `hub`, files of the
-//! Hugging Face hub; `wheel`, files inside Python packages;
-//! `progress`, progress of long work on a terminal or as plain lines.
+//! Features: `parquet` (Parquet, Arrow IPC and zstd files, [`convert`] and [`write_records`]) and
+//! `tokenize` ([`Tokenizer`], token rows, [`Stats`]), both on by default; `http`, an HTTP client with
+//! rate limits and retries; `hub`, downloads from the Hugging Face hub; `wheel`, extracting files from
+//! Python wheels;
+//! `progress`, progress bars on a terminal, plain progress lines if stderr is not a terminal.
 //!
 //! From a file of records to packed training rows:
 //!

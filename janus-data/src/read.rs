@@ -29,8 +29,8 @@ pub(crate) use row::decode;
 ///
 /// | extension | rows |
 /// |---|---|
-/// | `.json` | the objects of an array; or the values of an object, whose keys become the field `id` of rows that have none; or one object a line |
-/// | `.jsonl` | one object a line; empty lines are skipped |
+/// | `.json` | the objects of an array; or the values of an object, whose keys become the field `id` of rows that have none; or one object per line |
+/// | `.jsonl` | one object per line; empty lines are skipped |
 /// | `.csv` | the lines after a header; a cell holds JSON if the field is a list or an object, and an empty cell is an absent optional field |
 /// | `.parquet` | the rows of all row groups; a null counts as an absent field |
 /// | `.arrow` | the rows of all batches of an Arrow IPC file or stream; as for Parquet |

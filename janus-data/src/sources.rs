@@ -27,7 +27,7 @@
 //!
 //! let row = json!({"question": "Why?", "good": "Because.", "bad": 3});
 //! let error = Ranked.content(row.as_object().unwrap()).unwrap_err();
-//! assert_eq!(error.to_string(), "field \"bad\": expected a text, got a number");
+//! assert_eq!(error.to_string(), "field \"bad\": expected a string, got a number");
 //! ```
 
 mod content;

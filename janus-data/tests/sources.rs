@@ -119,13 +119,13 @@ fn each_source_of_conversations_and_instructions() {
 fn a_wrong_field_is_named() {
     for (source, row, error) in [
         ("koala", json!({"id": "x"}), "field \"prompt\": missing"),
-        ("koala", json!({"id": "x", "prompt": 3}), "field \"prompt\": expected a text, got a number"),
-        ("mt-bench", json!({"turns": []}), "field \"turns\": expected a list of texts, got a list without a text"),
+        ("koala", json!({"id": "x", "prompt": 3}), "field \"prompt\": expected a string, got a number"),
+        ("mt-bench", json!({"turns": []}), "field \"turns\": expected a list of strings, got a list without a string"),
         ("webgpt", json!({"question": {}, "score_0": 1, "score_1": 0}), "field \"question.full_text\": missing"),
         (
             "nectar",
             json!({"prompt": "\n\nHuman: Q", "answers": [{"answer": "a", "rank": "x"}]}),
-            "field \"answers[0].rank\": expected a number, got a text",
+            "field \"answers[0].rank\": expected a number, got a string",
         ),
         (
             "ultrafeedback",
@@ -142,7 +142,7 @@ fn a_wrong_field_is_named() {
             json!({"input": {"messages": [{"role": "user", "content": "Q"}]}, "preferred_output": [], "non_preferred_output": messages(["Q", "A"])}),
             "field \"preferred_output\": expected one message, got 0",
         ),
-        ("nectar", json!({"prompt": "\n\nHuman: Q", "answers": [], "source": [3]}), "field \"source[0]\": expected a text, got a number"),
+        ("nectar", json!({"prompt": "\n\nHuman: Q", "answers": [], "source": [3]}), "field \"source[0]\": expected a string, got a number"),
         ("hh-rlhf", json!({"chosen": "Hello", "rejected": "Hello"}), "field \"chosen\": the dialogue does not begin with \"Human:\""),
         (
             "alpaca",

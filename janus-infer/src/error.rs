@@ -257,7 +257,7 @@ pub enum FormatProblem {
     #[error("it occurs twice")]
     Twice,
     /// It extends beyond the end of the file.
-    #[error("{what} should be {length} bytes from {start}, but the file has {file_len}")]
+    #[error("{what} should be {length} bytes at offset {start}, but the file is only {file_len} bytes long")]
     Truncated {
         /// The part.
         what: Box<str>,

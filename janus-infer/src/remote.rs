@@ -64,7 +64,7 @@ impl Endpoint {
 /// Whether a server supports `top_k`, `min_p` and `repetition_penalty`, which are not in OpenAI's API. A
 /// server that supports them may have other defaults (vLLM uses those of the model's
 /// `generation_config.json`), so every request states them. A server that does not may refuse unknown
-/// fields, so a request states only those that are not neutral.
+/// fields, so a request states only those whose value has an effect.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Extensions {

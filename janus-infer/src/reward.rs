@@ -185,7 +185,7 @@ impl RewardEngine {
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
             return Err(wrong(Error::TokenId { id, vocab_size }.to_string()));
         }
-        // The reference implementation truncates here, which may remove the answer.
+        // OpenRLHF truncates here, which may remove the answer.
         if ids.len() > context {
             return Err(ModelError::TooLong { id: index.to_string(), prompt_tokens: ids.len(), context });
         }

@@ -219,10 +219,10 @@ fn a_length_beyond_the_end_of_the_file_is_named() {
     let counts = |tensors: u64, entries: u64| [&b"GGUF\x03\0\0\0"[..], &tensors.to_le_bytes(), &entries.to_le_bytes()].concat();
     let deep = (0..2000).fold(list(0, 0, &[]).1, |inner, _| list(9, 1, &inner).1);
     for (bytes, expected) in [
-        (b"GGUF".to_vec(), "the version should be 4 bytes from 4"),
+        (b"GGUF".to_vec(), "the version should be 4 bytes at offset 4"),
         (b"GGML\x03\0\0\0".to_vec(), "its magic number is \"GGML\": expected \"GGUF\""),
         (b"GGUF\x09\0\0\0".to_vec(), "the version is 9: expected 1, 2 or 3"),
-        (counts(u64::MAX, 0), "the name of tensor 0 of 18446744073709551615 should be 8 bytes from 24"),
+        (counts(u64::MAX, 0), "the name of tensor 0 of 18446744073709551615 should be 8 bytes at offset 24"),
         (counts(0, u64::MAX), "the key of metadata entry 0 of 18446744073709551615 should be"),
         (gguf(&[("k", (8, u64::MAX.to_le_bytes().into()))], &[]), "metadata k: the value should be 18446744073709551615 bytes"),
         (gguf(&[("k", list(0, u64::MAX, &[]))], &[]), " is 18446744073709551615: expected at most the "),
@@ -310,7 +310,7 @@ fn every_type_is_read_or_refused() {
 fn metadata_of_a_wrong_type_or_size_is_named() {
     let embedding: Tensor = ("token_embd.weight", vec![16, 4], 0, 0);
     for (key, value, expected) in [
-        ("general.architecture", number(1), "expected a text"),
+        ("general.architecture", number(1), "expected a string"),
         ("general.architecture", text("gpt2"), "expected llama"),
         ("llama.attention.head_count", text("2"), "expected a number"),
         ("llama.attention.head_count", number(0), "expected a multiple"),
@@ -329,7 +329,7 @@ fn metadata_of_a_wrong_type_or_size_is_named() {
         ("tokenizer.ggml.eos_token_id", text("</s>"), "expected a number"),
         ("tokenizer.ggml.eos_token_id", (10, u64::MAX.to_le_bytes().into()), "expected a token id"),
         ("llama.rope.scaling.type", text("yarn"), "expected none or linear"),
-        ("llama.rope.scaling.type", number(2), "expected a text"),
+        ("llama.rope.scaling.type", number(2), "expected a string"),
         ("llama.rope.scaling.type", text("linear"), "expected a number, since llama.rope.scaling.type is linear"),
     ] {
         let error = gguf_error(&gguf(&[(key, value)], std::slice::from_ref(&embedding))).to_string();

@@ -152,7 +152,7 @@ fn a_refusal_is_not_retried_and_its_usage_counts() {
     let stub = Stub::start(move |_| Reply::status(200, refusal));
     let refusing = model(options(&stub));
     let error = refusing.generate(&[request(3)]).remove(0).unwrap_err();
-    assert_eq!(error.to_string(), "request 3: the response has no answer: it is a refusal: no");
+    assert_eq!(error.to_string(), "request 3: the response has no answer: the model refused: no");
     assert_eq!((stub.received(), refusing.usage().prompt_tokens), (1, 7));
 
     // A server that ignores `n`.
@@ -220,7 +220,7 @@ fn late_responses_time_out() {
     let start = Instant::now();
     let error = model(options).generate(&[request(0)]).remove(0).unwrap_err();
     assert!(start.elapsed() < Duration::from_secs(4));
-    assert!(source(&error).starts_with("gave up after 2 attempts: no complete answer arrived in time"), "{}", source(&error));
+    assert!(source(&error).starts_with("gave up after 2 attempts: no complete response arrived in time"), "{}", source(&error));
 }
 
 fn source(error: &ModelError) -> String {

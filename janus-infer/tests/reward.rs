@@ -144,7 +144,7 @@ fn the_openrlhf_layout_ends_with_a_space_and_the_end_of_text() {
     assert_ne!(rewards(&load(folder.path()), &conversation), rewards(&engine, &conversation));
 }
 
-/// The reference implementation tokenises the whole text at once; here prompt and response are tokenised
+/// OpenRLHF tokenises the whole text at once; here prompt and response are tokenised
 /// separately.
 #[test]
 fn the_openrlhf_layout_has_the_ids_of_the_whole_text() {
@@ -224,7 +224,7 @@ fn conversations_without_a_reward_are_errors_and_the_others_are_scored() {
     assert!(answers[0].is_ok() && answers[0].as_ref().unwrap() == answers[4].as_ref().unwrap());
     assert!(matches!(&answers[1], Err(ModelError::Request { id, reason }) if id == "1" && reason.contains("assistant")));
     assert!(matches!(&answers[2], Err(ModelError::Request { id, .. }) if id == "2"));
-    // The reference implementation would truncate the answer here.
+    // OpenRLHF would truncate the answer here.
     assert!(matches!(&answers[3], Err(ModelError::TooLong { id, context: 200, .. }) if id == "3"));
     assert!(engine.rewards(&[]).is_empty());
 

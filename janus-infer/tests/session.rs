@@ -71,7 +71,7 @@ fn answers_are_the_same_with_little_memory_and_the_limit_holds() {
             assert!(most <= blocks, "{most} blocks of {blocks}");
             for (id, expected) in ids.iter().zip(&expected) {
                 for (sample, expected) in expected.iter().enumerate() {
-                    assert_eq!(emitted[&(*id, sample)].1.as_ref(), Some(expected), "{blocks} blocks, {prefill_tokens} tokens a step");
+                    assert_eq!(emitted[&(*id, sample)].1.as_ref(), Some(expected), "{blocks} blocks, {prefill_tokens} tokens per step");
                 }
             }
             preemptions += session.stats().preemptions;

@@ -25,7 +25,7 @@ fn model() -> ModelConfig {
     config
 }
 
-/// Documents of 100 to 160 tokens; the last 40 % of the tokens carry loss.
+/// Documents of 100 to 160 tokens; the last 40 % of the tokens are in the loss.
 fn rows(vocab: u32) -> Vec<TokenRow> {
     let mut rng = janus_core::stream(1, "bench rows");
     (0..400)

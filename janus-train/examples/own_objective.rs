@@ -2,11 +2,11 @@
 //! takes a few seconds.
 //!
 //! IPO (Azar et al., arXiv 2310.12036, equation 17) learns from pairs like DPO. It stops increasing the
-//! log-ratio of the two responses when that exceeds the reference's by 1 / (2τ). An objective states
-//! what its loss is a mean over ([`Objective::denominator`]) and computes the share of a micro-batch
-//! ([`Objective::loss`]). The [`Trainer`] does the rest: batching, gradients, optimiser, metrics and
-//! checkpoints. [`pairs`] has helpers for objectives over pairs, and [`Reference`] is the reference
-//! model.
+//! log-ratio of the two responses when that exceeds that of the reference model by 1 / (2τ). An
+//! objective states what its loss is a mean over ([`Objective::denominator`]) and computes the share of
+//! a micro-batch ([`Objective::loss`]). The [`Trainer`] does the rest: batching, gradients, optimiser,
+//! metrics and checkpoints. [`pairs`] has helpers for objectives over pairs, and [`Reference`] is the
+//! reference model.
 #![expect(clippy::print_stdout, reason = "an example prints its results")]
 
 use janus_data::Dataset;
@@ -53,7 +53,7 @@ impl Objective for Ipo {
 }
 
 /// Pairs of rows, each with the chosen row first. The tokens are bytes, a document starts with 0, and
-/// the response after the colon carries loss.
+/// the response after the colon is in the loss.
 fn rows() -> Vec<TokenRow> {
     let row = |prompt: &str, response: &str| {
         let ids: Vec<u32> = std::iter::once(0).chain(prompt.bytes().chain(response.bytes()).map(u32::from)).collect();

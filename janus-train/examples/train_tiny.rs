@@ -8,7 +8,7 @@ use janus_train::{Decoder, FreedMemory, Length, ModelConfig, ModelSizes, Sft, To
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     FreedMemory::Keep.apply_to_process();
     let sentences = ["A kite flies on a string.", "A boat floats on the lake.", "A bell rings in the tower.", "A lamp shines on the desk."];
-    // The tokens are bytes. A document starts with 0, and all other tokens carry loss.
+    // The tokens are bytes. A document starts with 0, and all other tokens are in the loss.
     let rows = sentences
         .map(|text| {
             let ids: Vec<u32> = std::iter::once(0).chain(text.bytes().map(u32::from)).collect();

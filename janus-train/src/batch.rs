@@ -60,8 +60,8 @@ impl Batch {
         &self.ids
     }
 
-    /// Which tokens the model learns to predict, `[tokens]`; a document's first token never carries
-    /// loss.
+    /// Which tokens the model learns to predict, `[tokens]`; a document's first token is never in
+    /// the loss.
     pub fn loss_mask(&self) -> &[bool] {
         &self.loss_mask
     }
@@ -95,7 +95,7 @@ impl Batch {
         tokens.iter().map(of).collect()
     }
 
-    /// Indices of the tokens that carry loss. Token i is predicted at position i - 1.
+    /// Indices of the tokens in the loss. Token i is predicted at position i - 1.
     pub fn supervised(&self) -> Vec<u32> {
         let documents = self.cu_seqlens.windows(2);
         documents

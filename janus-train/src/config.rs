@@ -197,8 +197,8 @@ impl EarlyStop {
 }
 
 impl TrainConfig {
-    /// Settings with the documented defaults: one micro-batch a step, cosine without warm-up, no decay, no
-    /// clipping, one checkpoint at the end.
+    /// Settings with the documented defaults: one micro-batch per step, cosine without warm-up, no
+    /// decay, no clipping, one checkpoint at the end.
     pub fn new(length: Length, tokens_per_micro_batch: usize, lr: f64, seed: u64) -> Self {
         let AdamWConfig { betas, eps, .. } = AdamWConfig::default();
         Self {

@@ -62,7 +62,7 @@ pub enum Error {
         /// The limit.
         capacity: usize,
     },
-    /// A row without a token that carries loss.
+    /// A row without a token in the loss.
     #[error("row {row} carries no loss: its loss mask is false after the first token; drop the row, or mask in its response")]
     NothingTrained {
         /// Index of the row.
@@ -134,7 +134,7 @@ pub enum Error {
         checkpoint: Option<PathBuf>,
     },
     /// A metric that the objective does not report.
-    #[error("the metric of early_stop or keep_best is {got}: the held-out rows have {}", known.join(", "))]
+    #[error("unknown metric {got} in early_stop or keep_best: the evaluation reports {}", known.join(", "))]
     UnknownMetric {
         /// The name that was set.
         got: String,
@@ -422,7 +422,9 @@ pub enum FileProblem {
         known: u64,
     },
     /// `metrics.jsonl` has fewer steps than the run's newest checkpoint.
-    #[error("{lines} complete lines, but the checkpoint is at step {step}: restore the file or start in an empty folder")]
+    #[error(
+        "only {lines} complete lines (one per step), but the newest checkpoint is at step {step}: restore the file, or start in an empty folder"
+    )]
     StepsMissing {
         /// Its complete lines.
         lines: usize,

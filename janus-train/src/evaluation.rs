@@ -37,9 +37,9 @@ pub(crate) struct Evaluations {
 }
 
 impl Evaluations {
-    /// Reads the evaluations up to step `steps` that are due. Later ones were made after the checkpoint
-    /// that the run resumes from, and ones that are not due were made when an observer stopped the run;
-    /// both are dropped.
+    /// Reads the evaluations up to step `steps` that are on the run's evaluation schedule (`is_due`).
+    /// Later ones were made after the checkpoint that the run resumes from, and unscheduled ones were
+    /// made when an observer stopped the run; both are dropped.
     pub(crate) fn open(path: &Path, steps: u64, is_due: impl Fn(u64) -> bool) -> Result<Self> {
         let text = match std::fs::read_to_string(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),

@@ -251,7 +251,7 @@ fn hash(row: &TokenRow) -> String {
 /// Adds a row's ids and loss mask to a hash.
 pub(crate) fn hash_row(hash: &mut blake3::Hasher, row: &TokenRow) {
     let tokens = row.ids.iter().zip(&row.loss_mask).enumerate();
-    // A first token never carries loss, whatever the loss mask says.
+    // A first token is never in the loss, whatever the loss mask says.
     let tokens = tokens.map(|(i, (id, &trained))| u64::from(*id) << 1 | u64::from(trained && i > 0));
     let bytes: Vec<u8> = std::iter::once(row.ids.len() as u64).chain(tokens).flat_map(u64::to_le_bytes).collect();
     hash.update(&bytes);

@@ -64,7 +64,7 @@ impl Throughput {
     }
 }
 
-/// Rows of random tokens; tokens from index `first` on carry loss.
+/// Rows of random tokens; tokens from index `first` on are in the loss.
 fn rows(count: usize, seq: usize, first: usize, vocab: usize) -> Vec<TokenRow> {
     let mut state = 1u64;
     let mut id = || {

@@ -196,7 +196,7 @@ fn pairs_of_several_turns_are_trained_with_everything_before_the_answer() {
             for (row, answer) in rows.iter().zip(["Ada.", "I forgot."]) {
                 assert_eq!(row.ids, whole(answer).ids, "{objective:?}");
                 let trained: Vec<u32> = row.ids.iter().zip(&row.loss_mask).filter(|(_, in_loss)| **in_loss).map(|(id, _)| *id).collect();
-                assert_eq!(tokenizer.decode(&trained).unwrap(), answer, "the answer alone carries loss");
+                assert_eq!(tokenizer.decode(&trained).unwrap(), answer, "only the answer is in the loss");
             }
             assert_eq!((rows.len(), notes.len()), (2, 0));
         }
@@ -232,7 +232,7 @@ fn rows_that_cannot_be_read_are_skipped_and_counted_on_request_only() {
     let (mut recipe, tokenizer) = on_rows(folder.path(), ObjectiveConfig::Sft {}, &rows);
     recipe.data.columns.insert("prompt".into(), "question".into());
     let error = recipe.rows(&tokenizer).err().unwrap().to_string();
-    assert!(error.ends_with("rows.jsonl, row 2, field \"prompt\": expected a text, got a number"), "{error}");
+    assert!(error.ends_with("rows.jsonl, row 2, field \"prompt\": expected a string, got a number"), "{error}");
     recipe.data.skip_bad_rows = true;
     let (rows, notes) = all_rows(&recipe, &tokenizer);
     assert_eq!(rows.len(), 2);

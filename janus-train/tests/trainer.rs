@@ -73,11 +73,11 @@ fn loss_and_gradients_of_a_step_do_not_depend_on_its_micro_batches() {
     let (loss, whole) = gradients(&decoder, std::slice::from_ref(&all));
     for size in [1, 5, 7] {
         let (split_loss, split) = gradients(&decoder, &all.chunks(size).map(<[_]>::to_vec).collect::<Vec<_>>());
-        assert!((loss - split_loss).abs() < 2e-6, "{size} rows a micro-batch: {split_loss}, expected {loss}");
+        assert!((loss - split_loss).abs() < 2e-6, "{size} rows per micro-batch: {split_loss}, expected {loss}");
         for name in decoder.parameters().keys() {
             let (a, b) = (flat(&whole.get(name).unwrap()), flat(&split.get(name).unwrap()));
             let worst = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(worst < 2e-7, "{size} rows a micro-batch, {name}: {worst:e}");
+            assert!(worst < 2e-7, "{size} rows per micro-batch, {name}: {worst:e}");
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::command::{Blame as _, CommandError, Outcome, make_folder, report};
 /// Reads:   a bench, and the responses of two models to compare; later, the
 ///          annotators' results.
 /// Writes:  a page for annotators; later, their results as a report.
-/// Example: cargo xtask annotate export --bench bench.jsonl --model janus.jsonl
+/// Example: cargo xtask annotate export --bench bench.jsonl --model janus.jsonl \
 ///          --opponent base.jsonl --out annotation
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -77,8 +77,8 @@ struct ExportArgs {
 ///          report.md and report.json with the bars of the paper's Figure 3 and the
 ///          agreement of the annotators; for a review with --bench accepted.jsonl,
 ///          the rows that more annotators accept than reject.
-/// Example: cargo xtask annotate import --key annotation/key.json ann.json ben.json
-///          --out annotation/result
+/// Example: cargo xtask annotate import --key annotation/key.json ann.json \
+///          ben.json --out annotation/result
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 struct ImportArgs {

@@ -48,19 +48,19 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     }
 }
 
-/// Measure training: tokens per second, share of the matrix-product rate, peak
-/// memory
+/// Measure training: tokens per second, utilisation (share of this machine's
+/// measured f32 matrix-product rate), peak memory
 ///
 /// A step is forward, backward, gradient clipping to norm 1 and AdamW, on rows of
 /// random tokens without padding; for DPO also the reference model's forward pass.
 /// The result is the median step, without the first.
 ///
 /// Reads:   nothing; weights and tokens are random.
-/// Writes:  tokens_per_s; gflops (6 for each weight and token, plus causal
-///          attention; 8 with a reference model); matmul_gflops (the machine's f32
-///          matrix-product rate in the same run); share (gflops / matmul_gflops);
-///          peak_mb (of the process).
-/// Example: cargo xtask bench train --config m6m --objective dpo --seq 256
+/// Writes:  tokens_per_s; gflops (GFLOP/s, counting 6 FLOPs per weight and token,
+///          or 8 with a reference model, plus causal attention); matmul_gflops (the
+///          machine's f32 matrix-product rate in the same run, in GFLOP/s); share
+///          (gflops / matmul_gflops); peak_mb (of the process).
+/// Example: cargo xtask bench train --config m6m --objective dpo --seq 256 \
 ///          --batch 8 --json
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -71,10 +71,10 @@ struct TrainArgs {
     /// Training objective
     #[arg(long, value_enum, default_value_t = Objective::Sft)]
     objective: Objective,
-    /// Tokens of a row
+    /// Tokens per row
     #[arg(long)]
     seq: usize,
-    /// Rows of a step; for DPO pairs of rows
+    /// Rows per step; for DPO pairs of rows
     #[arg(long)]
     batch: usize,
     /// Recompute a layer's activations in the backward pass: less memory, more time
@@ -140,8 +140,8 @@ impl TrainArgs {
 ///          far); best_of_16_ratio (time of 16 answers to one prompt of about 130
 ///          tokens through the engine, divided by the time of one prefill and the
 ///          same decoding).
-/// Example: cargo xtask bench infer --model models/smollm2-135m-instruct-q4_1.gguf
-///          --threads 2 --json
+/// Example: cargo xtask bench infer \
+///          --model models/smollm2-135m-instruct-q4_1.gguf --threads 2 --json
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 struct InferArgs {

@@ -18,7 +18,7 @@ use crate::model::EngineArgs;
 
 /// Talk with a model
 ///
-/// Reads one message a line and answers it in the conversation so far. The system
+/// Reads one message per line and answers it in the conversation so far. The system
 /// message is that of --system, or composed from your --preference arguments, or
 /// absent. Answers are streamed; with --best-of an answer is printed once the best
 /// is chosen. Input may come from a file: answers go to stdout, everything else to
@@ -38,8 +38,8 @@ use crate::model::EngineArgs;
 /// Writes:  nothing. With --json, one object at the end: the system message and
 ///          every turn, and with --best-of all answers and their rewards. Exit code
 ///          1 if a message got no answer.
-/// Example: cargo xtask chat --model models/smollm2-135m-instruct-q4_1.gguf
-///          --preference style/format="bullet list"
+/// Example: cargo xtask chat --model models/smollm2-135m-instruct-q4_1.gguf \
+///          --preference style/format="bullet list" \
 ///          --preference harmlessness/safety="name the risk"
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]

@@ -15,9 +15,10 @@ use crate::fetch;
 /// Check a change to this workspace
 ///
 /// Runs formatting, lints, documentation, tests and a tiny reproduction, cheapest
-/// first; CI runs the same command. Each step prints how long it took. The first step
-/// that fails ends the check and says what to do. A step whose model or browser is
-/// absent is left out and named, unless it is given as STEP.
+/// first; CI runs the same command. Each step prints how long it took. The first
+/// step that fails ends the check and prints what to do. A step whose model or
+/// browser is missing is skipped with a notice; if you give it as STEP, that is an
+/// error.
 ///
 /// Reads:   the workspace that the program was built in; for the step `model`
 ///          SmolLM2 (`fetch smollm2`), for `browser` the program chromium.

@@ -17,7 +17,7 @@ use crate::command::{Blame as _, CommandError, Outcome};
 /// Reads:   .json, .jsonl, .csv, .parquet and .arrow files, plain, .gz or .zst; a
 ///          pattern in quotes names several.
 /// Writes:  see the help of each subcommand; files are written whole or not at all.
-/// Example: cargo xtask data construct --instructions prompts.jsonl
+/// Example: cargo xtask data construct --instructions prompts.jsonl \
 ///          --model models/smollm2-135m-instruct-q4_1.gguf --out collection
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]

@@ -31,13 +31,14 @@ pub struct Args {
 enum Bench {
     /// Score responses to Multifaceted Mini
     ///
-    /// Code scores every response from 1 to 5 for each of its record's four
-    /// preferences. An untrue answer limits its score.
+    /// A rule-based grader scores every response from 1 to 5 for each of its record's
+    /// four preferences. If the answer is factually wrong, its scores are capped: no
+    /// score exceeds the score for the truth of its content.
     ///
     /// Reads:   BENCH: a bench.jsonl of Multifaceted Mini (.json, .jsonl, .parquet,
     ///          also .gz). RESPONSES: rows of {id, response}; other fields are ignored.
     /// Writes:  nothing; with --json the scores of each row and their reasons too.
-    /// Example: cargo xtask eval mini --bench runs/mini-0/mini/bench.jsonl
+    /// Example: cargo xtask eval mini --bench runs/mini-0/mini/bench.jsonl \
     ///          --responses runs/mini-0/responses/janus.jsonl
     #[command(verbatim_doc_comment)]
     Mini {
@@ -58,11 +59,22 @@ enum Bench {
     /// length control is chosen by cross-validation.
     ///
     /// Reads:   ANNOTATIONS: rows of {index, output, preference, top_logprobs} (.json,
-    ///          .jsonl, .parquet, also .gz), preference 1 (baseline wins) to 2 (model
-    ///          wins) or null; position is optional. DATA/alpaca_eval:
-    ///          eval_set.jsonl.gz, instruction_difficulty.csv, gamed_baseline.csv,
-    ///          cv_folds_model_rows.json.
-    /// Example: cargo xtask eval alpaca-eval --annotations annotations.jsonl
+    ///          .jsonl, .parquet, also .gz). preference is a number from 1 (baseline
+    ///          wins) to 2 (model wins), or null. Optional: position, the row's place
+    ///          in the list of annotations from 0 [default: its place in the file],
+    ///          which --difficulty position uses. DATA/alpaca_eval must contain:
+    ///          eval_set.jsonl.gz: rows of {index, instruction, reference_output},
+    ///            the instructions with the answers of gpt4_1106_preview, made from
+    ///            the data of github.com/tatsu-lab/alpaca_eval
+    ///          instruction_difficulty.csv: columns index, instruction_difficulty;
+    ///            from the dataset tatsu-lab/alpaca_eval on the Hugging Face hub
+    ///          gamed_baseline.csv: columns std_delta_len, instruction_difficulty,
+    ///            preference_reconstructed (0 to 1), cv_fold (0 to 4); the baseline
+    ///            prompted to be verbose or concise, compared with itself, as in
+    ///            df_gamed.csv of the same dataset
+    ///          cv_folds_model_rows.json: a list with the cross-validation fold (0 to
+    ///            4) of each instruction
+    /// Example: cargo xtask eval alpaca-eval --annotations annotations.jsonl \
     ///          --data DATA --json
     #[command(verbatim_doc_comment)]
     AlpacaEval {
@@ -75,11 +87,12 @@ enum Bench {
         /// Inverse strength of the penalty, instead of cross-validation
         #[arg(long, value_name = "VALUE")]
         c: Option<f64>,
-        /// Difficulty of a row: that of its instruction, or, as in the official numbers, that at its
-        /// position in the list
+        /// How to look up a row's difficulty: by its instruction, or, as the official code does, by the
+        /// row's position in the list of annotations; they differ only if rows are missing
         #[arg(long, default_value = "instruction", value_parser = one_of(DIFFICULTIES))]
         difficulty: DifficultyOf,
-        /// Fit to the exact minimum, or to where the official optimiser stops
+        /// Fit the length-control regression to its exact minimum, or stop where the official code's
+        /// optimiser (liblinear) stops
         #[arg(long, default_value = "exact", value_parser = one_of(OPTIMIZERS))]
         optimizer: Optimizer,
         /// Seed of the bootstrap
@@ -113,8 +126,8 @@ enum Bench {
     /// without one are counted and left out of the means.
     ///
     /// Reads:   JUDGMENTS: rows of {question_id, turn, judgment}; other fields are
-    ///          ignored. DATA/mt_bench/question.jsonl.
-    /// Example: cargo xtask eval mt-bench --judgments judgments.jsonl --data DATA
+    ///          ignored. DATA/mt_bench/question.jsonl: FastChat's question file.
+    /// Example: cargo xtask eval mt-bench --judgments judgments.jsonl --data DATA \
     ///          --json
     #[command(verbatim_doc_comment)]
     MtBench {
@@ -136,7 +149,7 @@ enum Bench {
     /// Reads:   JUDGMENTS: rows of {question_id, turn, model_1, model_2, g1_winner,
     ///          g2_winner}, winners model_1, model_2, tie or error; other fields are
     ///          ignored.
-    /// Example: cargo xtask eval mt-bench-pairs --judgments gpt-4_pair.jsonl
+    /// Example: cargo xtask eval mt-bench-pairs --judgments gpt-4_pair.jsonl \
     ///          --baseline gpt-3.5-turbo --json
     #[command(verbatim_doc_comment)]
     MtBenchPairs {
@@ -172,7 +185,7 @@ enum Bench {
     /// Reads:   RESPONSES: rows of {prompt, response}, or {prompt, output} as in a
     ///          training set; rows with the same prompt belong together. With --bench:
     ///          rows of {id, response}; the bench has their prompts.
-    /// Example: cargo xtask eval distinctness --bench runs/mini-0/mini/bench.jsonl
+    /// Example: cargo xtask eval distinctness --bench runs/mini-0/mini/bench.jsonl \
     ///          --responses runs/mini-0/responses/janus.jsonl --json
     #[command(verbatim_doc_comment)]
     Distinctness {
@@ -195,8 +208,8 @@ enum Bench {
     /// Reads:   BENCH: the judged records. SCORES: a file of {id, source, scores} rows
     ///          in the bench's order, such as runs/mini-0/scores/MODEL.jsonl, or a
     ///          folder that `judge rubric` wrote, with all its runs.
-    /// Example: cargo xtask eval ablations --bench runs/mini-0/mini/bench.jsonl
-    ///          --variant training=uniform:runs/mini-0/scores/uniform.jsonl
+    /// Example: cargo xtask eval ablations --bench runs/mini-0/mini/bench.jsonl \
+    ///          --variant training=uniform:runs/mini-0/scores/uniform.jsonl \
     ///          --variant training=diverse:runs/mini-0/scores/janus.jsonl --json
     #[command(verbatim_doc_comment)]
     Ablations {
@@ -216,7 +229,7 @@ enum Bench {
     ///
     /// Reads:   FILES: rows of {system, prompt, output, preference_set}, in any format
     ///          of `data`; rows without a preference set count for no dimension.
-    /// Example: cargo xtask data build-mini --out mini && cargo xtask eval collection
+    /// Example: cargo xtask data build-mini --out mini && cargo xtask eval collection \
     ///          mini/train.jsonl --json
     #[command(verbatim_doc_comment)]
     Collection {
@@ -232,9 +245,9 @@ enum Bench {
     /// Reads:   ROWS: rows of {id, options: [one, two], answer, gender, gotcha}; gotcha
     ///          defaults to false, other fields (the sentence) are ignored.
     ///          RESPONSES: rows of {id, response}.
-    /// Example: cargo xtask generate --model MODEL --input winogender.jsonl
+    /// Example: cargo xtask generate --model MODEL --input winogender.jsonl \
     ///          --user-key question --output mine.jsonl
-    ///          cargo xtask eval bias --rows winogender.jsonl --responses mine.jsonl
+    ///          cargo xtask eval bias --rows winogender.jsonl --responses mine.jsonl \
     ///          --json
     #[command(verbatim_doc_comment)]
     Bias {

@@ -31,35 +31,38 @@ pub(crate) use sampling::{BestArgs, SamplingArgs, load_reward};
 ///
 /// For an API, calls, tokens and cost are printed before the first request; with
 /// --dry-run nothing is sent. --budget is a hard limit. Answers are kept in
-/// OUTPUT.calls: equal requests are sent once, also over several runs with this
-/// OUTPUT, so adding rows or raising --limit costs only what is new.
+/// OUTPUT.calls, so a request is sent only once, even if you run the command again
+/// with the same OUTPUT: adding rows or raising --limit costs only the new
+/// requests.
 ///
-/// With --bench, INPUT has a benchmark's own rows, which are answered by its
-/// protocol, and OUTPUT is the file that its judge reads. A second turn contains
-/// the model's own first answer. A sampling parameter that is given overrides the
-/// protocol's, and the record names it.
+/// With --bench, INPUT is the benchmark's question file. The questions are answered
+/// according to the benchmark's protocol, and OUTPUT has the format that the
+/// benchmark's judge reads. A second turn contains the model's own first answer. A
+/// sampling parameter on the command line overrides the protocol's and is listed in
+/// OUTPUT.run.json.
 ///
 /// Reads:   MODEL: a .gguf file, a folder with config.json, safetensors,
 ///          tokenizer.json and tokenizer_config.json, or the address of an
 ///          OpenAI-compatible API (http://host:port/v1, the key in OPENAI_API_KEY).
-///          A repetition penalty of 1 is sent only to APIs that know the field,
-///          such as `serve` and vLLM, whose default may differ (see --extensions).
+///          An API that supports repetition_penalty (`serve`, vLLM) always gets it,
+///          even if it is 1, because the API's own default may differ; another API
+///          gets it only if it is not 1 (see --extensions).
 ///          INPUT: .json, .jsonl (either also with .gz) or .parquet. With --bench:
 ///            mt-bench      {question_id, category, turns}, FastChat's
 ///                          question.jsonl
 ///            arena-hard    {question_id, prompt}
 ///            alpaca-eval   {instruction}, optionally index and dataset
-///            toxicity      {prompt}, a text or {text, toxicity}; an API is called
-///                          at /completions
+///            toxicity      {prompt}, a string or {text, toxicity}; an API is
+///                          called at /completions
 ///            multifaceted  the bench's records; a missing id is the row's number
 ///                          from 0
-/// Writes:  OUTPUT, in the order of the input, one JSON object a line: id (always a
-///          text), response, finish_reason, prompt_tokens, completion_tokens; for
-///          --n above 1 a list `responses` of these; with --compose-system also
-///          system. With --best-of the answer with the highest reward (the first of
-///          equals), its `reward`, its index `best`, and all `responses` with their
-///          rewards. A row without an answer has id and error, and the exit code is
-///          1. With --bench (.jsonl, or .json for one list):
+/// Writes:  OUTPUT, in the order of the input, one JSON object per line: id (always
+///          a string), response, finish_reason, prompt_tokens, completion_tokens;
+///          for --n above 1 a list `responses` of these; with --compose-system also
+///          system. With --best-of: the answer with the highest reward (on a tie
+///          the first), its `reward`, its index `best`, and all `responses` with
+///          their rewards. A row without an answer has id and error, and the exit
+///          code is 1. With --bench (.jsonl, or .json for one list):
 ///            mt-bench      {question_id, model_id, choices: [{index, turns}]}
 ///            arena-hard    {question_id, model_id, answer,
 ///                           choices: [{index, turns: [{content, token_len}]}]}
@@ -74,11 +77,11 @@ pub(crate) use sampling::{BestArgs, SamplingArgs, load_reward};
 ///          command continues from there if the run was interrupted or left rows
 ///          without an answer. A finished OUTPUT is left alone; if it was made with
 ///          another model, rows or settings, that is an error.
-/// Example: cargo xtask generate --model models/smollm2-135m-instruct-q4_1.gguf
-///          --input prompts.jsonl --output answers.jsonl --compose-system
+/// Example: cargo xtask generate --model models/smollm2-135m-instruct-q4_1.gguf \
+///          --input prompts.jsonl --output answers.jsonl --compose-system \
 ///          --max-tokens 256
-/// Example: cargo xtask generate --bench mt-bench
-///          --model models/smollm2-135m-instruct-q4_1.gguf
+/// Example: cargo xtask generate --bench mt-bench \
+///          --model models/smollm2-135m-instruct-q4_1.gguf \
 ///          --input question.jsonl --output mt-bench.jsonl
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -89,7 +92,7 @@ pub struct Args {
     /// Prompts to answer
     #[arg(long, value_name = "INPUT")]
     input: PathBuf,
-    /// File for the answers, a name ending in .jsonl
+    /// File for the answers: .jsonl (with --bench also .json)
     #[arg(long, value_name = "OUTPUT")]
     output: PathBuf,
     /// Start over, even if OUTPUT is finished or was made with other settings; an API's answers are kept
@@ -120,7 +123,7 @@ struct RowArgs {
     /// Field with the system message; optional in each row
     #[arg(long, value_name = "FIELD", default_value = "system")]
     system_key: String,
-    /// Field with the user's message; if it is a list, its first text
+    /// Field with the user's message; if it is a list, its first string
     #[arg(long, value_name = "FIELD", default_value = "prompt")]
     user_key: String,
     /// Field with the row's id; falls back to question_id, then to the row's number from 1
@@ -132,7 +135,7 @@ struct RowArgs {
     /// Compose a system message for each row from preferences drawn from the seed taxonomy
     #[arg(long, conflicts_with = "system_key")]
     compose_system: bool,
-    /// System message for every row, instead of its own; an empty text for none
+    /// System message for every row, instead of its own; an empty string for none
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["system_key", "compose_system"])]
     system: Option<String>,
 }

@@ -26,19 +26,19 @@ use crate::service::ServiceArgs;
 
 /// Let a language model judge responses
 ///
-/// The judge is any OpenAI-compatible API: OPENAI_BASE_URL is its address,
-/// OPENAI_API_KEY its key. Every answer is stored in the run folder before it is
-/// used. A repeated command requests only the answers that are missing, after an
-/// interruption or a failed call.
+/// The judge is a model behind an OpenAI-compatible API, whose address is in
+/// OPENAI_BASE_URL and whose key is in OPENAI_API_KEY. Every answer is stored in
+/// the run folder before it is used. After an interruption or a failed call, repeat
+/// the command: it requests only the answers that are missing.
 ///
-/// Reads:   a bench and the responses to it.
+/// Reads:   the questions and the answers to judge; see each subcommand's help.
 /// Writes:  a run folder: OUT/report.html, report.md, report.json; OUT/judged.json
 ///          (the result) and the rows behind it with the judge's texts;
 ///          OUT/run.json (times, files, cost); OUT/calls.jsonl, the journal of
 ///          answers. A verdict that could not be obtained counts as missing, never
 ///          as a number, and the exit code is 1.
-/// Example: cargo xtask judge rubric --bench bench.jsonl
-///          --responses responses.jsonl --judge gpt-4-0125-preview
+/// Example: cargo xtask judge rubric --bench bench.jsonl \
+///          --responses responses.jsonl --judge gpt-4-0125-preview \
 ///          --out runs/judged-mine --dry-run
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]

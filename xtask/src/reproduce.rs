@@ -30,17 +30,18 @@ use stages::Experiment;
 /// one uniform system message ("uniform"), with a different one for each row
 /// ("janus"), and with fewer different ones. Tunes on pairs (DPO, ORPO) and trains
 /// a reward model. Each model answers questions with system messages, paraphrases
-/// and preference combinations that are in no training row. Code scores every
-/// answer, and the report states eight claims with intervals.
+/// and preference combinations that are in no training row. A rule-based grader
+/// scores every answer, and the report states eight claims with intervals.
 ///
 /// Reads:   the profile only.
 /// Writes:  into the run folder (runs/PROFILE-SEED): report.html, report.md,
 ///          report.json, generalisation.svg, run.json,
 ///          mini/{train,dev,bench}.jsonl, responses/MODEL.jsonl,
-///          scores/MODEL.jsonl, the same in plain/ for the plain system message,
-///          and stages/ with one folder for each stage.
-/// Resumes: finished stages are skipped and an interrupted one continues, to the
-///          same bytes.
+///          scores/MODEL.jsonl; plain/responses and plain/scores, for uniform and
+///          janus under the plain system message, which states no preference;
+///          stages/ with one folder for each stage.
+/// Resumes: finished stages are skipped and an interrupted one continues; the
+///          results have the same bytes as those of an uninterrupted run.
 /// Example: cargo xtask reproduce --seed 1
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]

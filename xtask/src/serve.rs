@@ -32,20 +32,21 @@ const TOKEN_VARIABLE: &str = "JANUS_TOKEN";
 /// continue_final_message the model continues that message.
 ///
 /// SIGINT (Ctrl-C) or SIGTERM stops it once all accepted requests are answered; a
-/// second one stops it at once (exit code 1). Only this machine can reach it,
+/// second one stops it immediately (exit code 1). Only this machine can reach it,
 /// unless --host says otherwise; then set a token. It speaks plain HTTP: on a
 /// network, put a TLS proxy in front of it.
 ///
 /// Reads:   MODEL: a .gguf file, or a folder with config.json, safetensors,
 ///          tokenizer.json and tokenizer_config.json. The token that clients must
-///          send: the environment variable JANUS_TOKEN, or --token-file. Without
-///          one, every client is answered; on a loopback address, only requests
-///          whose Host header is localhost or a loopback address (no web pages).
+///          send: the environment variable JANUS_TOKEN, or --token-file. Without a
+///          token every client is answered. On a loopback address the Host header
+///          must then be localhost or a loopback address, so that web pages in a
+///          browser cannot call the server.
 /// Writes:  nothing; when it ends, one line (with --json one object) with the
 ///          number of answers.
 /// Example: cargo xtask serve --model models/smollm2-135m-instruct-q4_1.gguf
-///          curl http://127.0.0.1:8000/v1/chat/completions
-///          -H 'Content-Type: application/json'
+///          curl http://127.0.0.1:8000/v1/chat/completions \
+///          -H 'Content-Type: application/json' \
 ///          -d '{"messages": [{"role": "user", "content": "What is a kite?"}]}'
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]

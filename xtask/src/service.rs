@@ -17,10 +17,10 @@ pub struct ServiceArgs {
     /// Concurrent requests
     #[arg(long, value_name = "N", default_value_t = 8)]
     concurrency: usize,
-    /// Maximum requests a minute
+    /// Maximum requests per minute
     #[arg(long, value_name = "N")]
     requests_per_minute: Option<u32>,
-    /// Maximum tokens a minute
+    /// Maximum tokens per minute
     #[arg(long, value_name = "N")]
     tokens_per_minute: Option<u32>,
     /// Attempts for each request while the API is busy or failing
@@ -47,8 +47,8 @@ pub struct ServiceArgs {
     /// Send the token limit as max_completion_tokens, which reasoning models require
     #[arg(long)]
     max_completion_tokens: bool,
-    /// Whether the API knows top_k, min_p and repetition_penalty; then they are always sent, so that its
-    /// own defaults do not apply
+    /// Whether the API supports top_k, min_p and repetition_penalty; if it does, they are always sent,
+    /// so that its own defaults do not apply
     #[arg(long, value_enum, value_name = "KNOWN", default_value_t)]
     extensions: Known,
     /// Print the number of calls, the tokens and the cost, and send nothing
@@ -57,16 +57,16 @@ pub struct ServiceArgs {
     pub(crate) dry_run: bool,
 }
 
-/// Whether an API knows parameters that are not in OpenAI's protocol.
+/// Whether an API supports parameters that are not in OpenAI's protocol.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Known {
-    /// Detect by its /models endpoint: `serve`, vLLM, SGLang and llama.cpp know them
+    /// Detect by its /models endpoint: `serve`, vLLM, SGLang and llama.cpp support them
     #[default]
     Ask,
-    /// It knows them
+    /// It supports them
     Yes,
-    /// It may refuse them
+    /// It may reject them
     No,
 }
 

@@ -23,8 +23,8 @@ pub fn open(root: impl Into<PathBuf>) -> Result<RunFolder, CommandError> {
 
 /// Chooses the exit code of a failed stage.
 pub trait Staged<T> {
-    /// Keeps the error that the stage's own code returned. An unreadable input is bad input; everything
-    /// else is a failure.
+    /// Keeps the exit code of an error that the stage's own code returned. An input of the stage that
+    /// cannot be read gives exit code 2, every other error exit code 1.
     fn staged(self) -> Result<T, CommandError>;
 }
 

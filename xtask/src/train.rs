@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::command::{Blame as _, CommandError, Outcome, report};
 use crate::device;
 
-/// Train a model by a recipe
+/// Train a model from a recipe
 ///
 /// A recipe is a TOML file that names the model to start from, the data, the
 /// objective and every hyper-parameter; xtask/recipes holds one for each stage of
@@ -28,12 +28,13 @@ use crate::device;
 ///          timing.jsonl, tensorboard/; checkpoints/ and at the end model/, each
 ///          with config.json, weights and tokenizer. For dpo,
 ///          NAME.reference-KEY.jsonl next to the data: the reference model's
-///          log-probabilities, which the next run reuses. With --plan nothing.
+///          log-probabilities, which the next run reuses. With --plan, nothing is
+///          written.
 /// Runs:    on the first GPU that the program was built for (--features cuda or
 ///          metal), else on the CPU. The recipe's train.dtype is f32, or bf16 with
 ///          f32 master weights.
-/// Resumes: an interrupted run continues from its newest checkpoint, to the same
-///          bytes.
+/// Resumes: an interrupted run continues from its newest checkpoint and writes the
+///          same bytes as an uninterrupted one.
 /// Example: cargo xtask train xtask/recipes/janus-7b.toml --plan
 ///          cargo xtask train mine.toml --set train.lr=1e-5 --out runs/mine
 #[derive(Debug, clap::Args)]

@@ -128,7 +128,7 @@ fn bad_rows_are_exit_2_and_named_with_file_row_and_field() {
     for (input, line) in [
         (
             "{\"prompt\": \"a\"}\n{\"prompt\": 5}\n",
-            "error: in.jsonl, row 2, field \"prompt\": expected a text or a list of texts, got a number",
+            "error: in.jsonl, row 2, field \"prompt\": expected a string or a list of strings, got a number",
         ),
         (
             "{\"id\": 1, \"prompt\": \"a\"}\n\n{\"id\": 1, \"prompt\": \"b\"}\n",

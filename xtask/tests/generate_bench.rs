@@ -375,7 +375,7 @@ fn bad_questions_are_one_error_with_file_row_and_field() {
         ("mt-bench", vec![], ["in.jsonl", "no rows", "to answer"]),
         ("arena-hard", vec![json!({ "question_id": "a", "prompt": "" })], ["row 1", "\"prompt\"", "an empty text"]),
         ("alpaca-eval", vec![json!({ "index": 1, "instruction": "a" }), json!({ "instruction": "b" })], ["row 2", "\"index\"", "\"1\""]),
-        ("toxicity", vec![json!({ "prompt": { "toxicity": 0.1 } })], ["row 1", "prompt", "a text"]),
+        ("toxicity", vec![json!({ "prompt": { "toxicity": 0.1 } })], ["row 1", "prompt", "a string"]),
         (
             "multifaceted",
             vec![bench_record(Some("a"), "s", "p"), bench_record(Some("a"), "s", "p")],

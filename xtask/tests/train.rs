@@ -48,7 +48,7 @@ fn every_recipe_has_a_plan_without_model_and_data() {
         // 7.24 billion parameters, and the value head of a reward model.
         assert!((plan["parameters"].as_f64().unwrap() / 1e9 - 7.24).abs() < 0.01, "{name}");
         assert_eq!(plan["memory"].as_array().unwrap().len(), 4);
-        // The paper trains in bf16: 2 bytes a weight; for each trained one, f32 master and gradient.
+        // The paper trains in bf16: 2 bytes per weight; for each trained one, f32 master and gradient.
         assert_eq!(plan["dtype"], "bf16", "{name}");
         let (all, trained) = (plan["parameters"].as_f64().unwrap(), plan["trained_parameters"].as_f64().unwrap());
         let bytes = |part: &str| plan["memory"][1]["bytes"][part].as_f64().unwrap();
@@ -411,7 +411,7 @@ fn a_disk_that_is_full_while_saving_leaves_the_last_good_checkpoint_to_continue_
 
     assert!(train(full.path(), "sft").status().unwrap().success());
     let (a, b) = (files(&straight.path().join("sft/model")), files(&full.path().join("sft/model")));
-    assert!(a == b, "the run continues from them to the same bytes");
+    assert!(a == b, "the run that continues from them writes the same bytes");
 }
 
 fn with<'a>(arguments: &[&'a str], set: &[&'a str]) -> Vec<&'a str> {

@@ -36,13 +36,13 @@ pub enum HttpError {
         sent: bool,
     },
     /// The response did not arrive in time.
-    #[error("no complete answer arrived in time ({stage})")]
+    #[error("no complete response arrived in time ({stage})")]
     TimedOut {
         /// What took too long.
         stage: String,
     },
     /// The response does not follow the protocol.
-    #[error("the answer cannot be read: {problem}")]
+    #[error("invalid response from the server: {problem}")]
     Answer {
         /// What is wrong with it.
         problem: AnswerProblem,

@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime};
 pub struct Backoff {
     /// The first pause.
     pub first: Duration,
-    /// The longest pause, and the longest that a server may request. While a longer pause of a server lasts, no request is
-    /// sent: each fails at once with [`HttpError::Paused`](super::HttpError::Paused).
+    /// The longest pause, and the longest that a server may request. If a server requests a longer one, no
+    /// request is sent until it is over: each fails immediately with
+    /// [`HttpError::Paused`](super::HttpError::Paused).
     pub longest: Duration,
 }
 

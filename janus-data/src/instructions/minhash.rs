@@ -6,11 +6,12 @@ use super::dedup::Duplicates;
 
 /// How near-duplicates are found.
 ///
-/// A text is represented by its set of sequences of `shingle` words, without case and punctuation. In scripts that are written
-/// without spaces (Han, kana, Thai, Lao, Khmer, Myanmar) each letter counts as a word. Two texts are candidates
-/// if the smallest hashes of their sets agree in all `rows` of one of the `bands`. With Jaccard similarity `s` that happens
-/// with probability `1 - (1 - s^rows)^bands`, which is one half at 0.72 for 14 bands of 8. Candidates are compared exactly.
-/// The result depends only on the texts and their order, and is the same on every machine.
+/// A text is represented by its set of word n-grams (shingles) of `shingle` words, ignoring case and
+/// punctuation. In scripts that are written without spaces (Han, kana, Thai, Lao, Khmer, Myanmar) each
+/// letter counts as a word. Two texts are candidates if the smallest hashes of their sets agree in all
+/// `rows` of one of the `bands`. With Jaccard similarity `s` that happens with probability
+/// `1 - (1 - s^rows)^bands`, which is one half at 0.72 for 14 bands of 8. Candidates are compared
+/// exactly. The result depends only on the texts and their order, and is the same on every machine.
 ///
 /// ```
 /// use janus_data::instructions::NearDuplicates;
@@ -20,7 +21,7 @@ use super::dedup::Duplicates;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct NearDuplicates {
-    /// Words of a sequence. A shorter text is a single sequence.
+    /// Number of words in a shingle. A shorter text is a single shingle.
     pub shingle: usize,
     /// Number of bands.
     pub bands: usize,
@@ -40,8 +41,8 @@ impl Default for NearDuplicates {
 const CHUNK: usize = 256;
 
 impl NearDuplicates {
-    /// Finds for each text the first text of its group, if that comes before it. Groups are transitive: a text that is near
-    /// two others joins their groups.
+    /// For each text, finds the index of the first text in its group, or `None` if the text itself is
+    /// the first. Groups are transitive: a text that is near texts of two groups merges the groups.
     pub fn find<S: AsRef<str> + Sync>(&self, texts: &[S]) -> Duplicates {
         let (bands, functions) = (self.bands.max(1), self.functions());
         let mut keys = vec![0u64; texts.len() * bands];
@@ -118,12 +119,12 @@ pub(super) fn mix(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// Hashes of the sequences of `size` words of a text. A shorter text gives one hash of all its words, and a text without
-/// words none.
+/// Computes the hashes of the shingles of `size` words of a text. A shorter text gives a single hash of
+/// all its words; a text without words gives no hash.
 pub(super) fn shingles(text: &str, size: usize, hashes: &mut Vec<u64>) {
     hashes.clear();
     let (mut word, mut within) = (0u64, false);
-    // First the hashes of words, then, in place, those of sequences.
+    // First the hashes of words, then, in place, those of shingles.
     for character in text.chars() {
         if within && is_word(character) {
             hashes.push(mix(word));

@@ -7,9 +7,10 @@
 //!   without any instruction.
 //! * [`grade`] scores any text against a record's four preferences; [`grade_truth`] scores the answer alone.
 //!
-//! The three [`Split`]s never share a preference combination, a wording (a paraphrase of a preference), a sentence plan or a
-//! phrasing of a question. They share the facts: the bench tests whether preferences are followed, not whether facts are
-//! recalled.
+//! The three [`Split`]s never share a preference combination, a wording (a paraphrase of a preference),
+//! a sentence plan (the template of a system message, [`SentencePlan`](janus_core::SentencePlan)) or a
+//! phrasing of a question. They share the facts: the bench tests whether preferences are followed, not
+//! whether facts are recalled.
 //!
 //! ```
 //! use janus_data::mini::{Mini, Split, grade};

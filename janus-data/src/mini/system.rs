@@ -1,4 +1,4 @@
-//! The system messages of Mini: sentence plans filled with wordings of four preferences.
+//! The system messages of Mini: sentence plans (templates) filled with wordings of four preferences.
 
 use janus_core::{Composer, SentencePlan};
 use rand::Rng;

@@ -31,8 +31,9 @@ pub(super) fn text(path: &Path, file: File, codec: Codec) -> Result<Text> {
     })
 }
 
-/// Whether a stream that is named as JSON has one row a line, as some writers do under `.json`: its first line is a whole object, and either
-/// another value follows or it cannot be an object of rows by id. Returns the stream from its beginning too.
+/// Whether the stream of a `.json` file is really JSON Lines. It is if its first line is a complete
+/// object and either another value follows, or some value of that object is not itself an object, so
+/// that it cannot be a map from id to row. Also returns the stream, rewound to its start.
 pub(super) fn has_lines(mut text: Text, limit: usize) -> io::Result<(bool, Text)> {
     let buffer = text.fill_buf()?;
     if buffer.strip_prefix(BYTE_ORDER_MARK).unwrap_or(buffer).trim_ascii_start().first() != Some(&b'{') {

@@ -24,9 +24,10 @@ pub struct PackedRow {
     pub cu_seqlens: Vec<u32>,
 }
 
-/// Packs rows into rows of at most `capacity` tokens with first-fit-decreasing, as the reference's trainer does: the longest
-/// row first, each into the first packed row that has room. The number of packed rows is at most 11/9 of the optimum plus
-/// one. Every row is kept once and complete. Ties go to the earlier row, so the result depends only on the arguments.
+/// Packs rows into rows of at most `capacity` tokens with first-fit-decreasing, as the authors' trainer
+/// does: the longest row first, each into the first packed row that has room. The number of packed rows
+/// is at most 11/9 of the optimum plus one. Every row is kept once and complete. Ties go to the earlier
+/// row, so the result depends only on the arguments.
 ///
 /// ```
 /// use janus_data::{TokenRow, pack};

@@ -45,7 +45,7 @@ impl TokenRow {
     }
 }
 
-/// Which of the assistant's messages carry loss.
+/// Which of the assistant's messages are in the loss.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LossMessages {

@@ -24,7 +24,7 @@ pub struct Tokenising {
     /// Whether both answers of each pair are kept; rows that are not pairs are then left out. If false, only the better answer of
     /// a pair is used.
     pub pairs: bool,
-    /// Which of the assistant's messages carry loss, if pairs are not kept.
+    /// Which of the assistant's messages are in the loss, if pairs are not kept.
     pub loss: LossMessages,
     /// Options of reading the files.
     pub options: ReadOptions,

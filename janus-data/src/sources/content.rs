@@ -192,7 +192,7 @@ impl Conversation {
     }
 
     /// Converts to `{instruction, input, output, system, history}`; `None` unless user and assistant alternate after the system message,
-    /// the user first, and every answer carries loss.
+    /// the user first, and every answer is in the loss.
     pub fn alpaca(&self) -> Option<Value> {
         let (system, turns) = match self.messages.split_first() {
             Some((first, turns)) if first.role == Role::System => (first.content.as_str(), turns),

@@ -52,7 +52,7 @@ pub(super) fn kind(value: &Value) -> &'static str {
         Value::Null => "null",
         Value::Bool(_) => "true or false",
         Value::Number(_) => "a number",
-        Value::String(_) => "a text",
+        Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
     }
@@ -97,7 +97,7 @@ impl<'a> Fields<'a> {
     /// [`RowError`] if the field is missing or has another type.
     pub fn text(self, name: &str) -> Result<String, RowError> {
         let value = self.get(name)?;
-        value.as_str().map(String::from).ok_or_else(|| RowError::mismatch(name, "a text", kind(value)))
+        value.as_str().map(String::from).ok_or_else(|| RowError::mismatch(name, "a string", kind(value)))
     }
 
     /// A text; an absent field gives an empty text.
@@ -133,7 +133,7 @@ impl<'a> Fields<'a> {
     /// [`RowError`] if the field has another type.
     pub fn id(self, name: &str) -> Result<String, RowError> {
         let Some(value) = self.0.get(name).filter(|value| !value.is_null()) else { return Ok(String::new()) };
-        whole_number(value).ok_or_else(|| RowError::mismatch(name, "a text or a whole number", kind(value)))
+        whole_number(value).ok_or_else(|| RowError::mismatch(name, "a string or a whole number", kind(value)))
     }
 
     /// A list. The cell of a spreadsheet may contain it as JSON.
@@ -144,7 +144,7 @@ impl<'a> Fields<'a> {
         match self.get(name)? {
             Value::Array(list) => Ok(Cow::Borrowed(list)),
             Value::String(cell) => {
-                let list = serde_json::from_str(cell).map_err(|_| RowError::mismatch(name, "a list", "a text"))?;
+                let list = serde_json::from_str(cell).map_err(|_| RowError::mismatch(name, "a list", "a string"))?;
                 Ok(Cow::Owned(list))
             }
             value => Err(RowError::mismatch(name, "a list", kind(value))),
@@ -159,7 +159,7 @@ impl<'a> Fields<'a> {
         match self.get(name)? {
             Value::Object(object) => Ok(Cow::Borrowed(object)),
             Value::String(cell) => {
-                let object = serde_json::from_str(cell).map_err(|_| RowError::mismatch(name, "an object", "a text"))?;
+                let object = serde_json::from_str(cell).map_err(|_| RowError::mismatch(name, "an object", "a string"))?;
                 Ok(Cow::Owned(object))
             }
             value => Err(RowError::mismatch(name, "an object", kind(value))),
@@ -186,7 +186,7 @@ impl<'a> Fields<'a> {
     pub fn messages(self, name: &str) -> Result<Vec<Message>, RowError> {
         match self.get(name)? {
             Value::String(cell) => {
-                let list: Vec<Value> = serde_json::from_str(cell).map_err(|_| RowError::mismatch(name, "a list of messages", "a text"))?;
+                let list: Vec<Value> = serde_json::from_str(cell).map_err(|_| RowError::mismatch(name, "a list of messages", "a string"))?;
                 messages(&list, name)
             }
             Value::Array(list) => messages(list, name),
@@ -215,7 +215,7 @@ impl<'a> Fields<'a> {
             match (message.role, carries_loss) {
                 (Role::Assistant, false) => without_loss.push(at),
                 (Role::Assistant, true) | (_, false) => {}
-                (_, true) => return Err(RowError::rule(format!("{name}[{at}].{key}"), "only an assistant's message can carry loss")),
+                (_, true) => return Err(RowError::rule(format!("{name}[{at}].{key}"), "only an assistant's message can be in the loss")),
             }
         }
         Ok(without_loss)
@@ -229,7 +229,7 @@ impl<'a> Fields<'a> {
         match self.get(name)? {
             Value::String(text) if messages_in(text).is_none() => Ok(vec![Message { role, content: text.clone() }]),
             Value::String(_) | Value::Array(_) => self.messages(name),
-            value => Err(RowError::mismatch(name, "a text or a list of messages", kind(value))),
+            value => Err(RowError::mismatch(name, "a string or a list of messages", kind(value))),
         }
     }
 

@@ -16,7 +16,7 @@ impl RowSource for MtBench {
     fn parse(&self, row: Fields<'_>) -> Result<RowContent, RowError> {
         let turns = row.list("turns")?;
         let Some(first) = turns.first().and_then(Value::as_str) else {
-            return Err(RowError::mismatch("turns", "a list of texts", "a list without a text"));
+            return Err(RowError::mismatch("turns", "a list of strings", "a list without a string"));
         };
         Ok(RowContent::instruction(row.id("question_id")?, first, row.optional_text("category")?))
     }

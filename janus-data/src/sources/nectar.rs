@@ -29,7 +29,7 @@ impl RowSource for Nectar {
         let original_source = match row.value("source") {
             Some(Value::Array(list)) => match list.first() {
                 Some(Value::String(first)) => first.clone(),
-                Some(other) => return Err(RowError::mismatch("source[0]", "a text", kind(other))),
+                Some(other) => return Err(RowError::mismatch("source[0]", "a string", kind(other))),
                 None => String::new(),
             },
             _ => row.optional_text("source")?,

@@ -1,4 +1,5 @@
-//! UltraFeedback, binarised: `prompt`, `chosen`, `rejected` (messages), `source`. A comparison.
+//! UltraFeedback, binarised. Fields: `prompt`, `chosen` and `rejected` (lists of messages), `source`.
+//! Each row becomes a [`Comparison`].
 
 use super::{Comparison, Fields, RowContent, RowError, RowSource};
 

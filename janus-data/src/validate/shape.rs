@@ -76,9 +76,9 @@ type Report<'a> = &'a mut dyn FnMut(&str, &str, &str);
 impl Shape {
     pub(super) fn expected(self) -> &'static str {
         match self {
-            Shape::Text => "a text",
-            Shape::NonEmptyText => "a text that is not empty",
-            Shape::Id => "a text or a whole number",
+            Shape::Text => "a string",
+            Shape::NonEmptyText => "a string that is not empty",
+            Shape::Id => "a string or a whole number",
             Shape::Messages => "a list of messages {role, content}",
             Shape::Preferences => "a list of four preferences {dimension, subdimension, preference, description}",
             Shape::Rubrics => "a list of rubrics {criteria, score_descriptions}",
@@ -98,7 +98,7 @@ impl Shape {
             // The cell of a spreadsheet contains a list as JSON.
             (Shape::Messages | Shape::Preferences | Shape::Rubrics, Value::String(cell)) => match serde_json::from_str::<Value>(cell) {
                 Ok(value) if value.is_array() => self.check(&value, name, report),
-                _ => report(name, self.expected(), "a text"),
+                _ => report(name, self.expected(), "a string"),
             },
             (Shape::Messages, Value::Array(list)) => each(list, name, report, message),
             (Shape::Preferences, Value::Array(list)) => {
@@ -121,7 +121,7 @@ fn kind(value: &Value) -> &'static str {
         Value::Null => "nothing",
         Value::Bool(_) => "true or false",
         Value::Number(_) => "a number",
-        Value::String(_) => "a text",
+        Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
     }

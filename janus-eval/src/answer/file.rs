@@ -34,7 +34,7 @@ pub struct AnswerFile {
     path: PathBuf,
 }
 
-/// Why a file does not hold the expected answers.
+/// Why a file does not hold the expected answers. The texts follow the words "PATH holds".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AnswerFileProblem {

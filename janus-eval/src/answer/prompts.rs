@@ -16,7 +16,7 @@ type Prompt = Map<String, Value>;
 pub struct PromptFields {
     /// The system message. A row without this field has no system message.
     pub system: String,
-    /// The user's message: a text, or a list of texts, whose first is used.
+    /// The user's message: a string, or a list of strings, whose first is used.
     pub user: String,
     /// The row's id. A row without this field has its `question_id`, or else its number, from 1.
     pub id: String,
@@ -99,7 +99,7 @@ fn id<'a>(row: &Prompt, field: &'a str, number: usize) -> Result<String, (&'a st
     match value {
         Value::String(id) if !id.is_empty() => Ok(id.clone()),
         Value::Number(id) => Ok(id.to_string()),
-        other => Err((field, PromptProblem::Type { expected: "a text or a number", got: kind(other) })),
+        other => Err((field, PromptProblem::Type { expected: "a string or a number", got: kind(other) })),
     }
 }
 
@@ -108,14 +108,14 @@ fn text<'a>(row: &Prompt, field: &'a str) -> Result<Option<String>, (&'a str, Pr
     let value = match present(row, field) {
         Some(Value::Array(list)) => match list.first() {
             Some(first) => first,
-            None => return Err((field, PromptProblem::Type { expected: "a text", got: "an empty list" })),
+            None => return Err((field, PromptProblem::Type { expected: "a string", got: "an empty list" })),
         },
         Some(value) => value,
         None => return Ok(None),
     };
     match value {
         Value::String(text) => Ok(Some(text.clone())),
-        other => Err((field, PromptProblem::Type { expected: "a text or a list of texts", got: kind(other) })),
+        other => Err((field, PromptProblem::Type { expected: "a string or a list of strings", got: kind(other) })),
     }
 }
 
@@ -133,10 +133,10 @@ fn composed(seed: u64, id: &str) -> Result<String> {
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
-        Value::Bool(_) => "a truth value",
+        Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
         Value::String(text) if text.is_empty() => "an empty text",
-        Value::String(_) => "a text",
+        Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
     }
@@ -177,15 +177,15 @@ mod tests {
     #[test]
     fn errors_name_the_row_and_the_field() {
         for (rows, expected) in [
-            (json!([{"prompt": "x"}, {"prompt": 3}]), r#"row 2, field "prompt": expected a text or a list of texts, got a number"#),
-            (json!([{"prompt": []}]), r#"row 1, field "prompt": expected a text, got an empty list"#),
+            (json!([{"prompt": "x"}, {"prompt": 3}]), r#"row 2, field "prompt": expected a string or a list of strings, got a number"#),
+            (json!([{"prompt": []}]), r#"row 1, field "prompt": expected a string, got an empty list"#),
             (json!([{"text": "x"}]), r#"row 1, field "prompt": expected the user's message, got nothing"#),
-            (json!([{"id": true, "prompt": "x"}]), r#"row 1, field "id": expected a text or a number, got a truth value"#),
+            (json!([{"id": true, "prompt": "x"}]), r#"row 1, field "id": expected a string or a number, got a boolean"#),
             (
                 json!([{"id": 1, "prompt": "x"}, {"id": "1", "prompt": "x"}]),
                 r#"row 2, field "id": "1" is the id of row 1 too: ids must differ"#,
             ),
-            (json!([{"system": {}, "prompt": "x"}]), r#"row 1, field "system": expected a text or a list of texts, got an object"#),
+            (json!([{"system": {}, "prompt": "x"}]), r#"row 1, field "system": expected a string or a list of strings, got an object"#),
         ] {
             assert_eq!(made(rows, false).unwrap_err(), expected);
         }

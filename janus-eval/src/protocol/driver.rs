@@ -129,7 +129,8 @@ impl JudgeClient<'_> {
         replies.into_values().collect()
     }
 
-    /// The result of a call by the answers in the journal: its reply, or the call if it is still open.
+    /// Replays a call from the journal. Returns the reply, or the call with its attempts so far if the
+    /// journal has no final answer yet.
     #[expect(clippy::result_large_err, reason = "an open call is the other outcome, not an error")]
     fn replay<'c, P: Protocol>(&self, protocol: &P, call: &'c JudgeCall) -> Result<Reply<P::Reply>, Open<'c>> {
         let mut state = Open::new(call);

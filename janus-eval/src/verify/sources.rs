@@ -57,7 +57,7 @@ pub(super) fn questions(data: &Path, checks: &mut Checks) -> Result<()> {
 pub(super) fn pool(data: &Path, checks: &mut Checks) -> Result<()> {
     let set = |group: Group, file: &str, prompt: fn(&Row) -> Option<String>| -> Result<(Group, Vec<String>)> {
         let rows: Vec<Row> = read_all(data.join(file))?;
-        let absent = |row| Error::row(row, "the prompt", "a text", "none");
+        let absent = |row| Error::row(row, "the prompt", "a string", "none");
         let prompts = rows.iter().enumerate().map(|(at, row)| prompt(row).ok_or_else(|| absent(at)));
         Ok((group, prompts.collect::<Result<Vec<String>>>()?))
     };

@@ -217,7 +217,7 @@ impl GgufFile {
 
     pub(crate) fn text(&self, key: &str) -> Result<&str> {
         let value = self.needed(key)?;
-        value.to_string().map(String::as_str).map_err(|_| self.mismatch(key, value, "a text"))
+        value.to_string().map(String::as_str).map_err(|_| self.mismatch(key, value, "a string"))
     }
 
     pub(crate) fn array(&self, key: &str) -> Result<&[Value]> {
@@ -226,7 +226,7 @@ impl GgufFile {
     }
 
     pub(crate) fn texts(&self, key: &str) -> Result<Vec<&str>> {
-        let wrong = |value: &Value| self.metadata(key, FormatProblem::value("an element", header::of_type(value), "a text"));
+        let wrong = |value: &Value| self.metadata(key, FormatProblem::value("an element", header::of_type(value), "a string"));
         self.array(key)?.iter().map(|value| value.to_string().map(String::as_str).map_err(|_| wrong(value))).collect()
     }
 

@@ -67,19 +67,19 @@ pub enum NoAnswer {
         got: Vec<usize>,
     },
     /// A choice whose finish reason is neither `stop` nor `length`.
-    #[error("its finish_reason is \"{reason}\"")]
+    #[error("finish_reason is \"{reason}\"")]
     Ended {
         /// Its `finish_reason`.
         reason: String,
     },
     /// A refusal.
-    #[error("it is a refusal: {text}")]
+    #[error("the model refused: {text}")]
     Refused {
         /// The text of the refusal.
         text: String,
     },
     /// A choice without a text.
-    #[error("it has no text")]
+    #[error("the text is missing")]
     NoText,
 }
 

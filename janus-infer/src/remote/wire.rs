@@ -9,10 +9,10 @@ use janus_data::http::{AnswerProblem, ApiKey, Failed, HttpError, HttpResponse};
 use super::budget::Tokens;
 use super::{Endpoint, NoAnswer, RemoteError, RemoteOptions, RequestProblem};
 
-/// The body of a request, or the reason why the endpoint does not support it. Neutral parameters are
-/// left out, since some APIs refuse unknown fields. To a server that supports top-k, min-p and the
-/// repetition penalty (`extended`) these are always sent, since the server's defaults may not be
-/// neutral.
+/// The body of a request, or the reason why the endpoint does not support it. Neutral parameters (those
+/// whose value has no effect) are left out, since some APIs refuse unknown fields. If the server supports
+/// top-k, min-p and the repetition penalty (`extended`), these are always sent, since the server's
+/// defaults may not be neutral.
 pub(super) fn body(model: &str, request: &ChatRequest, options: &RemoteOptions, extended: bool) -> Result<Value, RequestProblem> {
     let SamplingParams { temperature, top_p, top_k, min_p, repetition_penalty, max_tokens, n, seed, stop, logprobs, top_logprobs } =
         &request.sampling;
@@ -328,7 +328,7 @@ mod tests {
             _ => panic!("{text}"),
         };
         let overloaded = failed(r#"{"error": {"message": "overloaded"}}"#);
-        assert_eq!(overloaded, ("the answer cannot be read: overloaded".into(), true));
+        assert_eq!(overloaded, ("invalid response from the server: overloaded".into(), true));
         assert_eq!(failed(r#"{"error": {"message": "busy", "code": 502}}"#), ("the server answered 502: busy".into(), true));
         assert_eq!(failed(r#"{"error": {"message": "flagged", "code": "403"}}"#), ("the server answered 403: flagged".into(), false));
     }

@@ -119,7 +119,7 @@ mod tests {
         assert_ne!(of(&rows, &none), of(&none, &rows));
         let known = vec![TokenRow { ids: vec![1, 5, 7], loss_mask: vec![true, false, true] }];
         // The number of rows; then for each row the number of ids, and 2 · id for each id, plus 1 if it
-        // carries loss.
+        // is in the loss.
         let numbers = [1u64, 3, 2, 10, 15];
         let bytes: Vec<u8> = numbers.into_iter().cycle().take(10).flat_map(u64::to_le_bytes).collect();
         assert_eq!(of(&known, &known), blake3::hash(&bytes).to_string());

@@ -13,7 +13,7 @@ use crate::{Batch, Decoder, Error, Result};
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct DpoConfig {
-    /// How strongly the model is kept close to the reference: the inverse of a temperature.
+    /// How strongly the model is kept close to the reference model: the inverse of a temperature.
     pub beta: f64,
     /// Probability that the preference of a pair is wrong (Mitchell 2023, "conservative DPO", equation
     /// 3).

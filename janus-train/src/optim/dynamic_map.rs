@@ -15,8 +15,8 @@ pub(super) struct DynamicMap {
     /// Midpoints between neighbours: the code of the value nearest to x is the number of midpoints below
     /// x.
     middles: [f32; 255],
-    /// For each bucket of |x|, the code of the number in it that is nearest to 0; one table for each
-    /// sign of x.
+    /// For each bucket of |x|, the code of the bucket's lower edge, its |x| closest to 0: one table for
+    /// positive x and one for negative x.
     positive: Vec<u8>,
     negative: Vec<u8>,
 }

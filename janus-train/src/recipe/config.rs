@@ -44,9 +44,10 @@ pub struct Recipe {
 pub enum ObjectiveConfig {
     /// Supervised fine-tuning: [`Sft`](crate::Sft).
     Sft {},
-    /// Direct preference optimisation, [`Dpo`](crate::Dpo); the reference is the model that training starts from.
+    /// Direct preference optimisation, [`Dpo`](crate::Dpo); the reference model is the one that training
+    /// starts from.
     Dpo {
-        /// How strongly the model is kept close to the reference.
+        /// How strongly the model is kept close to the reference model.
         beta: f64,
         /// Probability that the preference of a pair is wrong.
         #[serde(default)]
@@ -203,7 +204,8 @@ pub struct DataConfig {
     /// Skip rows that cannot be read, and count them; without it, the first one is an error.
     #[serde(default, skip_serializing_if = "is_default")]
     pub skip_bad_rows: bool,
-    /// Which of the assistant's messages carry loss, for `sft`: `all` or `last`. In pairs it is the last one.
+    /// Which of the assistant's messages are in the loss, for `sft`: `all` or `last`. In pairs it is the
+    /// last one.
     #[serde(default, skip_serializing_if = "is_default")]
     pub loss: LossMessages,
     /// Maximum tokens of a row: a longer conversation is dropped, a longer pair loses tokens at the left

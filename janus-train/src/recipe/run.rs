@@ -32,7 +32,8 @@ pub struct Trained {
 
 impl Recipe {
     /// Trains in the folder `out`, from its newest checkpoint if it has one. The result has the same
-    /// bytes as that of a run that was not interrupted. DPO writes the reference's log-probabilities as
+    /// bytes as that of a run that was not interrupted. DPO writes the reference model's
+    /// log-probabilities as
     /// `NAME.reference-KEY.jsonl` into the data's folder, where the next run on the same data finds
     /// them.
     ///

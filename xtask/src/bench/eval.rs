@@ -10,7 +10,7 @@ use crate::command::{Blame as _, CommandError, Outcome, report};
 /// Each metric with what it times, and its target in milliseconds.
 const METRICS: [(&str, &str, Option<f64>); 6] = [
     ("lc_cv", "length-controlled win rate with cross-validation", Some(50.0)),
-    ("lc_cv_liblinear", "the same with the reference's optimiser", None),
+    ("lc_cv_liblinear", "the same with the official code's optimiser", None),
     ("preferences", "805 annotations converted to preferences", None),
     ("arena_bootstrap", "1,000 bootstrap rounds of Arena-Hard", Some(1_000.0)),
     ("rubric_parse", "100,000 rubric answers parsed", Some(100.0)),

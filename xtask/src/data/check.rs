@@ -109,7 +109,7 @@ pub(super) fn stats(args: &StatsArgs) -> Result<Outcome, CommandError> {
 /// Reads:   TRAIN and BENCH: rows with `prompt` (or `instruction`) and, for system
 ///          messages, `system`.
 /// Writes:  nothing; what is found goes to stdout.
-/// Example: cargo xtask data contamination --train 'collection/sft*.jsonl'
+/// Example: cargo xtask data contamination --train 'collection/sft*.jsonl' \
 ///          --bench collection/bench.jsonl
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]

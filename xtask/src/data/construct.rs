@@ -21,23 +21,26 @@ use crate::service::RemoteArgs;
 ///
 /// For each instruction the model writes three preferences in each of the four
 /// dimensions. They form three preference sets; for each, the model writes a system
-/// message and the response to it. For the instructions of the bench it also writes
-/// a rubric for each preference. Every answer is checked. An unusable one is
-/// requested again with the reason, then rejected and counted. A repeated command
-/// continues an interrupted run: answers are kept in journals next to the results,
-/// and no answer is paid for twice.
+/// message and the response to it. For the share of instructions that is set aside
+/// for the bench (--bench-share), it also writes a rubric for each preference.
+/// Every answer is checked. An unusable one is requested again with the reason,
+/// then rejected and counted. A repeated command continues an interrupted run:
+/// answers are kept in journals next to the results, and no answer is paid for
+/// twice.
 ///
 /// Reads:   F: rows with the text in `prompt` or `instruction`, `id` optional.
 ///          MODEL: a .gguf file, a folder with config.json and safetensors, or the
 ///          address of an OpenAI-compatible API (http://host:port/v1, the key in
 ///          OPENAI_API_KEY).
-/// Writes:  DIR/sft, sft_small, dpo, orpo, rm and bench (.jsonl, or .parquet in the
-///          released schemas; empty ones too), quality.md and quality.json, and at
-///          the end summary.json: {instructions, requests, retried, accepted,
-///          rejected: {reason: n}, rows: {file: n}, …}; accepted and rejected add
-///          up to requests. DIR/*.journal: the model's answers.
-/// Example: cargo xtask data construct --instructions prompts.jsonl
-///          --out collection --limit 30
+/// Writes:  DIR/sft, sft_small (one system message per instruction), dpo, orpo, rm
+///          and bench, each as .jsonl, or as .parquet in the schemas of the
+///          released datasets. A file is written even if it has no rows. Also
+///          quality.md, quality.json, and at the end summary.json: {instructions,
+///          requests, retried, accepted, rejected: {reason: n}, rows: {file: n}, …};
+///          accepted and rejected add up to requests. DIR/*.journal: the model's
+///          answers.
+/// Example: cargo xtask data construct --instructions prompts.jsonl \
+///          --out collection --limit 30 \
 ///          --model models/smollm2-135m-instruct-q4_1.gguf
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]

@@ -17,8 +17,8 @@ use crate::command::{Blame as _, CommandError, Outcome};
 ///
 /// Reads:   the hub.
 /// Writes:  OUT.
-/// Example: cargo xtask data fetch
-///          kaist-ai/Multifaceted-Bench data/train-00000-of-00001.parquet
+/// Example: cargo xtask data fetch \
+///          kaist-ai/Multifaceted-Bench data/train-00000-of-00001.parquet \
 ///          --out multifaceted-bench.parquet
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]

@@ -27,7 +27,7 @@ use crate::command::{Blame as _, CommandError, Outcome};
 ///          names.
 /// Writes:  nothing; the rows go to stdout.
 /// Example: cargo xtask data inspect sft.jsonl --rows 2 --tokenizer tokenizer.json
-///          cargo xtask data inspect --recipe xtask/recipes/janus-dpo-7b.toml
+///          cargo xtask data inspect --recipe xtask/recipes/janus-dpo-7b.toml \
 ///          --rows 1
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]

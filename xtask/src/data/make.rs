@@ -20,10 +20,11 @@ use crate::command::{Blame as _, CommandError, Outcome, make_folder, one_of, rep
 
 /// Write Multifaceted Mini: training rows, pairs, and two benches
 ///
-/// Mini is a synthetic world whose answers code can score. Every training row has
-/// its own system message, unless --distinct limits their number. Train, dev and
-/// bench share no preference combination, paraphrase, sentence plan or question
-/// phrasing. Equal arguments give equal bytes.
+/// Mini is a synthetic world in which a rule-based grader can score any answer.
+/// Every training row has its own system message, unless --distinct limits their
+/// number. Train, dev and bench share no preference combination, no paraphrase of a
+/// preference, no sentence template of a system message and no wording of a
+/// question. Equal arguments give equal bytes.
 ///
 /// Reads:   nothing.
 /// Writes:  OUT/train, pairs, helpful, dev and bench, as .jsonl or .parquet.
@@ -82,8 +83,8 @@ pub(super) fn build_mini(args: &BuildMiniArgs) -> Result<Outcome, CommandError> 
 /// Writes:  OUT, rows of the layout --to: sft, pairs, reward, bench, instructions,
 ///          sharegpt, alpaca, openai or hh-rlhf. Rows that do not fit the layout
 ///          (ties, several turns) are left out and counted by reason.
-/// Example: cargo xtask data convert --from hh-rlhf --to pairs --out pairs.parquet
-///          train.jsonl.gz
+/// Example: cargo xtask data convert --from hh-rlhf --to pairs \
+///          --out pairs.parquet train.jsonl.gz
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct ConvertArgs {
@@ -156,8 +157,8 @@ fn converted(args: &ConvertArgs, skipped: &mut Skipped) -> Result<Converted, Com
 /// Reads:   the files of the parts.
 /// Writes:  OUT: pair rows (system, prompt, chosen, rejected), in the format of its
 ///          extension.
-/// Example: cargo xtask data mix --part hh-rlhf:0.72:hh.jsonl.gz
-///          --part webgpt:0.28:webgpt.jsonl.gz --out stage2.jsonl --limit 66000
+/// Example: cargo xtask data mix --part hh-rlhf:0.72:hh.jsonl.gz \
+///          --part webgpt:0.28:webgpt.jsonl.gz --out stage2.jsonl --limit 66000 \
 ///          --seed 42
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -202,7 +203,7 @@ pub(super) fn mix(args: &MixArgs) -> Result<Outcome, CommandError> {
 ///          `original_source` where they have them.
 /// Writes:  OUT: {id, prompt, main_source, original_source} of the instructions
 ///          that are kept.
-/// Example: cargo xtask data dedup instructions.jsonl --out clean.jsonl
+/// Example: cargo xtask data dedup instructions.jsonl --out clean.jsonl \
 ///          --sample 65000
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -286,7 +287,7 @@ impl DedupArgs {
 /// Writes:  DIR: tokens.bin, index.bin and info.json (rows, tokens, tokens in the
 ///          loss, fingerprint, tokenizer, template). A recipe may name DIR as its
 ///          data.path: rows are read from disk when a step needs them.
-/// Example: cargo xtask data pack sft.parquet --tokenizer tokenizer.json
+/// Example: cargo xtask data pack sft.parquet --tokenizer tokenizer.json \
 ///          --out tokens --capacity 8192
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -308,10 +309,10 @@ pub struct PackArgs {
     /// Keep both answers of each pair, for DPO, ORPO and reward models
     #[arg(long)]
     pairs: bool,
-    /// Which of the assistant's messages carry loss: all, or the last one
+    /// Which of the assistant's messages are in the loss: all, or the last one
     #[arg(long, value_name = "MESSAGES", default_value = "all", conflicts_with = "pairs", value_parser = one_of(LOSS_MESSAGES))]
     loss: LossMessages,
-    /// Tokens of a packed row; longer rows are left out and counted
+    /// Capacity of a packed row, in tokens; a conversation that is longer is left out and counted
     #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
     capacity: usize,
 }

@@ -41,7 +41,7 @@ pub struct Args {
     /// Address of the Perspective API
     #[arg(long, value_name = "URL", default_value = PerspectiveOptions::BASE_URL, requires = "perspective")]
     perspective_url: String,
-    /// Maximum requests to the Perspective API a minute; 60 is the quota of a new key
+    /// Maximum requests per minute to the Perspective API; 60 is the quota of a new key
     #[arg(long, value_name = "N", default_value_t = 60, requires = "perspective")]
     requests_per_minute: u32,
     /// Write the rows with their new scores

@@ -20,7 +20,8 @@ use crate::model;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Benchmark")]
 pub(super) struct BenchArgs {
-    /// Answer a benchmark by its protocol: INPUT has its questions, OUTPUT is what its judge reads
+    /// Answer a benchmark's questions according to its protocol: INPUT is its question file, OUTPUT has
+    /// the format that its judge reads
     #[arg(long, value_name = "BENCH", value_parser = benchmark(), conflicts_with_all = ["system_key", "user_key", "id_key", "compose_system"])]
     pub bench: Option<Benchmark>,
     /// The model's name in OUTPUT [default: --model-name, else the name of its file or folder]
@@ -108,7 +109,7 @@ impl Args {
     }
 
     /// The paper's sampling. For an API it has no repetition penalty: the paper used none there, and few
-    /// APIs know the field.
+    /// APIs support the field.
     fn paper(&self) -> SamplingParams {
         let local = SamplingParams::paper();
         if model::is_address(&self.model) { SamplingParams { repetition_penalty: 1.0, ..local } } else { local }

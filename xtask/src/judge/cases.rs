@@ -19,10 +19,10 @@ use crate::command::{self, Blame as _, CommandError, Outcome, read_text};
 /// pairs whose verdict flips with the order, and the share of decided verdicts for
 /// the answer that was shown first.
 ///
-/// Reads:   BENCH: records. MODEL and OPPONENT: rows of {id, response}. Records
-///          without an answer of both are left out.
-/// Writes:  OUT, as every judge does.
-/// Example: cargo xtask judge pairwise --bench bench.jsonl --model janus.jsonl
+/// Reads:   BENCH: records. MODEL and OPPONENT: rows of {id, response}. A record is
+///          left out and counted as missing unless both models answered it.
+/// Writes:  the run folder OUT (see `judge --help`).
+/// Example: cargo xtask judge pairwise --bench bench.jsonl --model janus.jsonl \
 ///          --opponent base.jsonl --judge gpt-4 --out runs/pairs --dry-run
 #[derive(Debug, clap::Args, Serialize)]
 #[command(verbatim_doc_comment)]
@@ -94,14 +94,15 @@ impl PairwiseArgs {
 ///          {question_id, turns}, or FastChat's with choices. REFERENCES, the same,
 ///          for math, reasoning and coding. --judge-prompt takes FastChat's
 ///          judge_prompts.jsonl.
-/// Writes:  OUT, as every judge does, with judgments.jsonl, which `eval mt-bench`
-///          reads; with --opponent pairs.jsonl, which `eval mt-bench-pairs` reads.
-/// Example: cargo xtask judge mt-bench --questions question.jsonl
-///          --answers mine.jsonl --references reference_answer_gpt-4.jsonl
+/// Writes:  the run folder OUT (see `judge --help`), with judgments.jsonl, which
+///          `eval mt-bench` reads; with --opponent pairs.jsonl, which `eval
+///          mt-bench-pairs` reads.
+/// Example: cargo xtask judge mt-bench --questions question.jsonl \
+///          --answers mine.jsonl --references reference_answer_gpt-4.jsonl \
 ///          --judge gpt-4 --out runs/mt-bench --dry-run
-///          cargo xtask judge mt-bench --questions question.jsonl
-///          --answers mine.jsonl --opponent gpt-3.5-turbo.jsonl
-///          --references reference_answer_gpt-4.jsonl --judge gpt-4
+///          cargo xtask judge mt-bench --questions question.jsonl \
+///          --answers mine.jsonl --opponent gpt-3.5-turbo.jsonl \
+///          --references reference_answer_gpt-4.jsonl --judge gpt-4 \
 ///          --out runs/mt-bench-pairs --dry-run
 #[derive(Debug, clap::Args, Serialize)]
 #[command(verbatim_doc_comment)]
@@ -194,7 +195,7 @@ impl MtBenchArgs {
     }
 }
 
-/// Judge answers against a baseline's by Arena-Hard-Auto v0.1
+/// Judge answers against a baseline's, as in Arena-Hard-Auto v0.1
 ///
 /// Two games for each question: in the first the baseline is A, in the second the
 /// model. A judgment without a label is continued once.
@@ -202,10 +203,10 @@ impl MtBenchArgs {
 /// Reads:   QUESTIONS: rows of {question_id, prompt}. ANSWERS and BASELINE: rows of
 ///          {question_id, answer}. --judge-prompt takes the official
 ///          judge_prompt.json.
-/// Writes:  OUT, as every judge does, with battles.jsonl, which `eval arena-hard`
-///          reads.
-/// Example: cargo xtask judge arena-hard --questions questions.jsonl.gz
-///          --answers mine.jsonl --baseline answers_gpt-4-0314.jsonl.gz
+/// Writes:  the run folder OUT (see `judge --help`), with battles.jsonl, which
+///          `eval arena-hard` reads.
+/// Example: cargo xtask judge arena-hard --questions questions.jsonl.gz \
+///          --answers mine.jsonl --baseline answers_gpt-4-0314.jsonl.gz \
 ///          --judge gpt-4-1106-preview --out runs/arena --dry-run
 #[derive(Debug, clap::Args, Serialize)]
 #[command(verbatim_doc_comment)]
@@ -255,17 +256,17 @@ impl ArenaHardArgs {
     }
 }
 
-/// Judge outputs against the baseline's by AlpacaEval 2.0
+/// Judge outputs against the baseline's, as in AlpacaEval 2.0
 ///
 /// The preference is computed from the probabilities of one token. The order of the
 /// two outputs is drawn as in AlpacaEval, seeded by the instruction.
 ///
 /// Reads:   EVAL-SET: rows of {index, instruction, reference_output}. OUTPUTS: rows
 ///          of {index, output}. --judge-prompt takes the official prompt.
-/// Writes:  OUT, as every judge does, with annotations.jsonl, which `eval
-///          alpaca-eval` reads.
-/// Example: cargo xtask judge alpaca-eval --eval-set eval_set.jsonl.gz
-///          --outputs mine.jsonl --judge gpt-4-1106-preview --out runs/alpaca
+/// Writes:  the run folder OUT (see `judge --help`), with annotations.jsonl, which
+///          `eval alpaca-eval` reads.
+/// Example: cargo xtask judge alpaca-eval --eval-set eval_set.jsonl.gz \
+///          --outputs mine.jsonl --judge gpt-4-1106-preview --out runs/alpaca \
 ///          --dry-run
 #[derive(Debug, clap::Args, Serialize)]
 #[command(verbatim_doc_comment)]

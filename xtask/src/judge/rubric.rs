@@ -24,10 +24,10 @@ use crate::command::{Blame as _, CommandError, Outcome, make_folder, one_of};
 ///
 /// Reads:   BENCH: records with rubrics (.json, .jsonl, .parquet, also .gz).
 ///          RESPONSES: rows of {id, response}; other fields are ignored.
-/// Writes:  OUT, as every judge does, with judgments.jsonl (scores and feedback),
-///          scores/run-N.jsonl, bench.jsonl and responses.jsonl.
-/// Example: cargo xtask judge rubric --bench bench.jsonl
-///          --responses responses.jsonl --judge gpt-4-0125-preview
+/// Writes:  the run folder OUT (see `judge --help`), with judgments.jsonl (scores
+///          and feedback), scores/run-N.jsonl, bench.jsonl and responses.jsonl.
+/// Example: cargo xtask judge rubric --bench bench.jsonl \
+///          --responses responses.jsonl --judge gpt-4-0125-preview \
 ///          --price-prompt 10 --price-completion 30 --out runs/mine --dry-run
 #[derive(Debug, clap::Args, Serialize)]
 #[command(verbatim_doc_comment)]

@@ -120,9 +120,9 @@ impl<'a> Experiment<'a> {
         };
         let sampled = draw.answers(run, &self.profile.answer, "sample-janus-star", models.folder(STAR)?, records)?;
         let rewards = sampled::reward_answers(run, records, file, &sampled, &models.reward)?;
-        let rewarded: Vec<Candidates> = read_all(rewards.join("rewards.jsonl")).failure()?;
+        let candidates: Vec<Candidates> = read_all(rewards.join("rewards.jsonl")).failure()?;
         let bootstrap = self.profile.statistics.bootstrap(self.seed);
-        curve(&rewarded, |row| row / SYSTEMS_PER_INSTRUCTION, &settings.n, &bootstrap).failure()
+        curve(&candidates, |row| row / SYSTEMS_PER_INSTRUCTION, &settings.n, &bootstrap).failure()
     }
 
     /// The models, each with the number of different system messages that it was trained on.

@@ -1,4 +1,4 @@
-//! Sampled answers as candidates: each scored by a judge and rewarded by a reward model.
+//! Sampled answers as candidates: each is scored by a judge and by a reward model.
 
 use std::collections::HashMap;
 
@@ -11,9 +11,9 @@ use crate::{Error, Response, Result};
 /// Conversations in one call of the reward model.
 const AT_ONCE: usize = 64;
 
-/// Scores and rewards the answers that were sampled for each record, in the order in which they were
-/// drawn. Equal answers to a record are scored and rewarded once. `progress` is called with the number
-/// of rewarded answers and their total.
+/// Computes the judge's scores and the reward model's score (the reward) of each sampled answer of each
+/// record, in sampling order. Equal answers to a record are scored once. `progress` is called with the
+/// number of answers that the reward model has scored and the number of all answers.
 ///
 /// # Errors
 /// [`Error::Lengths`] if the numbers of records and of lists of answers differ; those of

@@ -36,8 +36,9 @@ impl Measurements {
         let rows = self.scores.first().map_or(0, |scores| scores.rows.len());
         let what = format!(
             "Each model answered {rows} rows of the {} split: {} questions under {SYSTEMS_PER_INSTRUCTION} system messages each. \
-         No preference combination, wording, sentence plan or phrasing of that split occurs in training. Every answer is scored \
-         from 1 to 5 for each of its four preferences by a rule-based grader; a score is at most the truth score of the answer.",
+         No preference combination, paraphrase of a preference, sentence template or question wording of that split occurs in \
+         training. Every answer is scored from 1 to 5 for each of its four preferences by a rule-based grader; a score is at most the \
+         truth score of the answer.",
             split.as_str(),
             rows / SYSTEMS_PER_INSTRUCTION
         );

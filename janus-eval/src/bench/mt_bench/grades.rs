@@ -1,4 +1,4 @@
-//! The mean ratings of a model.
+//! The MT-Bench scores of a model: mean ratings per turn, per category and overall.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -67,8 +67,9 @@ pub fn write(run: &CaseRun, path: impl AsRef<Path>) -> Result<()> {
     Ok(write_all(path, &run.rows.iter().map(|row| MtBenchJudgment::of(row, judge)).collect::<Vec<_>>())?)
 }
 
-/// The grades in a file of judgments, rows of `{question_id, turn, judgment}`, on a file of questions.
-/// The rating is parsed from the judge's text. `seed` is the seed of the interval.
+/// Computes the scores from a judgment file (rows of `{question_id, turn, judgment}`) and the question
+/// file that it refers to. The rating is parsed from the judge's text. `seed` is the seed of the
+/// interval.
 ///
 /// # Errors
 /// [`Error::File`]; with the judgments' path [`Error::Row`] for a question that is not in the file of
@@ -80,10 +81,11 @@ pub fn evaluate(judgments: impl AsRef<Path>, questions: impl AsRef<Path>, seed: 
     in_file(path, Grades::of(&judgments, &read_all::<MtBenchQuestion>(questions)?, seed))?.evaluation()
 }
 
-/// The grades of a model.
+/// The scores of a model: means of the judge's ratings.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Grades {
-    /// Rows: a turn may be judged several times.
+    /// Number of judgment rows. It can exceed `unique_question_turns`, since a turn may be judged
+    /// several times.
     pub rows: usize,
     /// Distinct pairs of question and turn.
     pub unique_question_turns: usize,

@@ -36,7 +36,7 @@ pub(crate) struct PromptRow {
 
 fn text_or_scored<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<ScoredText, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a prompt: a text, or an object with a text")]
+    #[serde(untagged, expecting = "a prompt: a string, or an object with the string `text`")]
     enum Prompt {
         Text(String),
         Scored(ScoredText),
@@ -102,6 +102,6 @@ mod tests {
         let plain = read(r#"{"prompt": "a"}"#).unwrap();
         assert_eq!((plain.prompt, plain.continuation), (ScoredText { text: "a".into(), toxicity: None }, None));
         let error = read(r#"{"prompt": 3}"#).unwrap_err().to_string();
-        assert!(error.contains("a text, or an object with a text"), "{error}");
+        assert!(error.contains("a string, or an object with the string `text`"), "{error}");
     }
 }

@@ -291,7 +291,7 @@ fn answers_equal_those_of_the_cpu_even_with_little_memory_and_the_limit_holds() 
             let [_, device] = pair(&config, DType::F32);
             let options = EngineOptions { cache_bytes: blocks * block_bytes, prefill_tokens, max_sequences, ..EngineOptions::default() };
             let engine = engine(device, options);
-            assert_eq!(answers(&engine, &requests), expected, "{blocks} blocks, {prefill_tokens} tokens a step, {which}");
+            assert_eq!(answers(&engine, &requests), expected, "{blocks} blocks, {prefill_tokens} tokens per step, {which}");
 
             let mut session = engine.session();
             requests.iter().for_each(|request| {

@@ -39,7 +39,8 @@ const CONTROL: i32 = 3;
 /// A token that is matched before the text is split.
 const USER_DEFINED: i32 = 4;
 
-/// The most bytes of a token of SentencePiece, since every way to split it in two is tried.
+/// Maximum length of a SentencePiece token, in bytes. It is limited because every split of a token into
+/// two is tried.
 const MAX_TOKEN_BYTES: usize = 1024;
 
 /// The character for a space in SentencePiece's vocabularies.
@@ -276,8 +277,8 @@ mod tests {
         let vocab = reference["model"]["vocab"].as_object().unwrap();
         let mut tokens = vec![""; vocab.len()];
         vocab.iter().for_each(|(token, id)| tokens[id.as_u64().unwrap() as usize] = token);
-        // The reference's merges are sorted by score, so the rank of the first merge that forms a token
-        // gives its score.
+        // The original tokenizer's merges are sorted by score, so the rank of the first merge that forms
+        // a token gives its score.
         let mut scores = vec![0f32; tokens.len()];
         for (rank, merge) in reference["model"]["merges"].as_array().unwrap().iter().enumerate().rev() {
             let piece = match merge.as_str() {

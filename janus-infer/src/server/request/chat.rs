@@ -118,7 +118,7 @@ impl<'de> Deserialize<'de> for Content {
         impl<'de> Visitor<'de> for TextOrParts {
             type Value = Content;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text or a list of text parts")
+                f.write_str("a string or a list of text parts")
             }
             fn visit_str<E>(self, text: &str) -> Result<Content, E> {
                 Ok(Content(text.into()))

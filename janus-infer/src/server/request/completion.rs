@@ -22,7 +22,7 @@ struct Completion {
     suffix: Option<String>,
 }
 
-/// A text, a list of token ids, a list of texts, or a list of lists of token ids.
+/// A string, a list of token ids, a list of strings, or a list of lists of token ids.
 struct Prompts(Vec<Prompt>);
 
 /// Parses a request to `/v1/completions`.
@@ -56,7 +56,7 @@ impl<'de> Deserialize<'de> for Prompts {
         impl<'de> Visitor<'de> for PromptsVisitor {
             type Value = Prompts;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text, a list of token ids, a list of texts, or a list of lists of token ids")
+                f.write_str("a string, a list of token ids, a list of strings, or a list of lists of token ids")
             }
             fn visit_str<E>(self, text: &str) -> Result<Prompts, E> {
                 Ok(Prompts(vec![Prompt::Text(text.into())]))
@@ -100,7 +100,7 @@ impl<'de> Deserialize<'de> for Item {
         impl<'de> Visitor<'de> for IdOrPrompt {
             type Value = Item;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a token id, a text or a list of token ids")
+                f.write_str("a token id, a string or a list of token ids")
             }
             fn visit_u64<E: de::Error>(self, value: u64) -> Result<Item, E> {
                 u32::try_from(value).map(Item::Id).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(value), &self))

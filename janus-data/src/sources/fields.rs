@@ -186,7 +186,8 @@ impl<'a> Fields<'a> {
     pub fn messages(self, name: &str) -> Result<Vec<Message>, RowError> {
         match self.get(name)? {
             Value::String(cell) => {
-                let list: Vec<Value> = serde_json::from_str(cell).map_err(|_| RowError::mismatch(name, "a list of messages", "a string"))?;
+                let list: Vec<Value> =
+                    serde_json::from_str(cell).map_err(|_| RowError::mismatch(name, "a list of messages", "a string"))?;
                 messages(&list, name)
             }
             Value::Array(list) => messages(list, name),

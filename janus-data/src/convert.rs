@@ -123,7 +123,7 @@ pub fn convert(
             other => Ok(other.into_conversation()?.openai()),
         })?,
         Target::ShareGpt => fill(contents, Writer::<Value>::text(out)?, &mut converted, |content| match content {
-            RowContent::Comparison(pair) => Ok(pair.sharegpt()),
+            RowContent::Comparison(pair) => pair.sharegpt().ok_or("a prompt that ends with the assistant, which this layout cannot hold"),
             other => Ok(other.into_conversation()?.sharegpt()),
         })?,
         Target::Alpaca => {

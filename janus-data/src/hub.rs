@@ -263,6 +263,8 @@ impl Hub {
     fn facts(&self, url: &str) -> Result<Facts, Failed<HttpError>> {
         /// The number of redirects that are followed.
         const MAX_REDIRECTS: usize = 5;
+        /// The advice if the hub gives no reason.
+        const REFUSED: &str = "access is refused: accept the terms on the repository's page, or use a token that may read it";
         let mut url = url.to_string();
         let (mut etag, mut bytes, mut commit) = (None, None, None);
         for _ in 0..=MAX_REDIRECTS {
@@ -291,7 +293,11 @@ impl Hub {
                 let bytes = bytes.or_else(|| text("content-length")?.parse().ok());
                 return Ok(Facts { url, etag, bytes, commit });
             }
-            return Err(reply(&mut response)?.failed(self.options.token.as_ref()));
+            // A response to HEAD has no body.
+            let message = text("x-error-message").or_else(|| (status == 403).then(|| REFUSED.into()));
+            let mut reply = reply(&mut response)?;
+            reply.text = message.filter(|_| reply.text.is_empty()).unwrap_or(reply.text);
+            return Err(reply.failed(self.options.token.as_ref()));
         }
         Err(answer(AnswerProblem::Redirects { limit: MAX_REDIRECTS }).into())
     }

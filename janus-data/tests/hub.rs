@@ -171,5 +171,5 @@ fn small_files_come_from_the_hub_itself() {
     let error = fetch(&HubFile::model("owner", "../x")).unwrap_err().to_string();
     assert!(error.contains("the path is \"../x\""), "{error}");
     let error = format!("{0} {0:?}", fetch(&HubFile::model("owner/closed", "config.json")).unwrap_err());
-    assert!(error.contains("the server answered 403: [key] may not") && !error.contains("secret"), "{error}");
+    assert!(error.contains("the server answered 403: access is refused") && !error.contains("secret"), "{error}");
 }

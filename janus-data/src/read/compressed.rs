@@ -40,7 +40,7 @@ pub(super) fn has_lines(mut text: Text, limit: usize) -> io::Result<(bool, Text)
         return Ok((false, text));
     }
     let mut start = Vec::new();
-    while start.len() <= limit && start.trim_ascii().is_empty() {
+    while start.len() <= limit && start.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&start).trim_ascii().is_empty() {
         let room = (limit - start.len()) as u64 + 1;
         if (&mut text).take(room).read_until(b'\n', &mut start)? == 0 {
             break;

@@ -290,10 +290,14 @@ impl Comparison {
         json!({ "input": { "messages": self.prompt }, "preferred_output": answer(&self.chosen), "non_preferred_output": answer(&self.rejected) })
     }
 
-    /// Converts to `{conversations, chosen, rejected}`.
-    pub fn sharegpt(&self) -> Value {
+    /// Converts to `{conversations, chosen, rejected}`; `None` if the prompt ends with the assistant, because readers take such a message
+    /// for an answer.
+    pub fn sharegpt(&self) -> Option<Value> {
+        if self.prompt.last().is_some_and(|last| last.role == Role::Assistant) {
+            return None;
+        }
         let answer = |text: &str| dialogue::sharegpt(&Message::assistant(text));
         let prompt: Vec<Value> = self.prompt.iter().map(dialogue::sharegpt).collect();
-        json!({ "conversations": prompt, "chosen": answer(&self.chosen), "rejected": answer(&self.rejected) })
+        Some(json!({ "conversations": prompt, "chosen": answer(&self.chosen), "rejected": answer(&self.rejected) }))
     }
 }

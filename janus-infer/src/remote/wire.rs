@@ -380,7 +380,7 @@ mod tests {
         for text in [
             r#"{"choices": "sk-123"}"#,
             r#"{"choices": [{"message": {"content": null, "refusal": "not to sk-123"}, "finish_reason": "stop"}]}"#,
-            r#"{"choices": [{"message": {"content": "x"}, "finish_reason": "sk-123"}]}"#,
+            r#"{"error": {"message": "no sk-123"}}"#,
         ] {
             let message = match read(text, &request(SamplingParams::greedy(4)), Some(&key)) {
                 Err(Failed::Again(error, _)) => format!("{error} {error:?}"),

@@ -185,7 +185,7 @@ fn bad_rows_are_reported_with_file_row_and_field() {
     );
     arena("{\"question_id\": \"x\", \"outcomes\": \"a\"}\n{\"question_id\": \"x\", \"outcomes\": \"a\"}\n", &["row 2", "\"question_id\""]);
     arena("{\"question_id\": \"x\"}\n", &["row 1", "\"outcomes\"", "missing"]);
-    arena("", &["no battles"]);
+    arena("", &["without battles"]);
 
     let rubric = |content: &str, parts: &[&str]| refused("rubric", "--judgments", "r.jsonl", content, nowhere, parts);
     for score in ["-1", "6", "4.5", "NaN"] {
@@ -199,7 +199,7 @@ fn bad_rows_are_reported_with_file_row_and_field() {
         let row = format!("{{\"prompt\": {{\"text\": \"p\"}}, \"generations\": [{{\"text\": \"g\", \"toxicity\": {score}}}]}}\n");
         toxicity(&row, &["row 1", "\"toxicity\"", score]);
     }
-    toxicity("{\"prompt\": {\"text\": \"p\"}, \"generations\": []}\n", &["no scored generations"]);
+    toxicity("{\"prompt\": {\"text\": \"p\"}, \"generations\": []}\n", &["without scored generations"]);
 
     let pairs = |content: &str, parts: &[&str]| refused("mt-bench-pairs", "--judgments", "p.jsonl", content, nowhere, parts);
     let pair = |one: &str, winner: &str| {
@@ -209,7 +209,7 @@ fn bad_rows_are_reported_with_file_row_and_field() {
     };
     pairs(&pair("b", "tie"), &["row 1", "\"model_2\""]);
     pairs(&pair("a", "model_3"), &["row 1", "\"g1_winner\""]);
-    pairs(&pair("a", "error"), &["no rows with verdicts"]);
+    pairs(&pair("a", "error"), &["without verdicts"]);
 }
 
 #[test]
@@ -223,8 +223,8 @@ fn rows_that_do_not_fit_the_benchmarks_data_are_reported() {
         alpaca(&row(1, preference), &["row 1", "\"preference\"", preference]);
     }
     alpaca(&row(1, "NaN"), &["row 1"]);
-    alpaca(&(row(1, "null") + &row(2, "null")), &["no preferences"]);
-    alpaca("", &["no annotations"]);
+    alpaca(&(row(1, "null") + &row(2, "null")), &["without preferences"]);
+    alpaca("", &["without annotations"]);
     let mt = |content: &str, parts: &[&str]| refused("mt-bench", "--judgments", "j.jsonl", content, data.path(), parts);
     mt("{\"question_id\": 1, \"turn\": 1, \"judgment\": \"[[5]]\"}\n", &["row 1", "\"question_id\""]);
     mt("{\"question_id\": 81, \"turn\": 1, \"judgment\": \"[[5]]\", \"score\": -2}\n", &["row 1", "\"score\"", "-2"]);

@@ -103,7 +103,7 @@ fn answers_to_one_instruction_are_compared_with_each_other() {
     write(folder, "mine.jsonl", &[json!({ "id": "elsewhere", "response": "x" })]);
     refused(folder, &on_bench, &["mine.jsonl", "elsewhere"]);
     write(folder, "mine.jsonl", &[]);
-    refused(folder, &on_bench, &["mine.jsonl", "no instruction with two answers"]);
+    refused(folder, &on_bench, &["mine.jsonl", "without two answers to an instruction"]);
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn pronouns_are_read_by_subset_and_gender() {
     write(folder, "mine.jsonl", &[json!({ "id": 99, "response": "customer" })]);
     refused(folder, &args, &["\"99\""]);
     write(folder, "mine.jsonl", &[]);
-    refused(folder, &args, &["rows.jsonl", "no answered rows"]);
+    refused(folder, &args, &["rows.jsonl", "without responses"]);
     write(folder, "mine.jsonl", &[json!({ "id": 1 })]);
     refused(folder, &args, &["mine.jsonl, row 1", "response"]);
     write(folder, "mine.jsonl", &responses);

@@ -249,7 +249,7 @@ fn equal_runs_give_equal_bytes_and_a_finished_output_of_another_run_is_refused()
     fs::write(path.join("model/config.json"), config).unwrap();
     assert_eq!(generate(path, "mt-bench", &[]).1["left_alone"], true);
     fs::remove_file(path.join("out.jsonl.run.json")).unwrap();
-    refused(&[], "its record out.jsonl.run.json is not there");
+    refused(&[], "its record out.jsonl.run.json is missing");
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn a_mistake_in_a_recipe_is_reported_with_its_key() {
         ("objective.kind=ppo", "ppo"),
         ("objective.beta=0.1", "beta"),
         ("train.gradient_accumulation_steps=0", "gradient_accumulation_steps"),
-        ("train.warmup_ratio=3", "share of the steps"),
+        ("train.warmup_ratio=3", "fraction of the steps"),
         ("train.epochs=0", "train.epochs"),
         ("train.steps=10", "`steps` and `epochs` are both set"),
         ("train.dtype=f16", "dtype"),

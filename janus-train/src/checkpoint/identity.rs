@@ -76,10 +76,14 @@ impl RunIdentity {
         Ok(first.map(|what| (what, differences)))
     }
 
-    /// All settings (everything except hashes), by their names in recipes. They are serialised and
-    /// parsed again, so that a default that was added later is set on both sides of a comparison.
+    /// All settings (everything except hashes), by their names in recipes, without the ids of special tokens, which do not affect
+    /// training. They are serialised and parsed again, so that a default that was added later is set on both sides of a comparison.
     fn settings(&self) -> serde_json::Result<Value> {
-        let text = serde_json::json!({ "train": self.config, "objective": self.objective, "model": self.model, "lora": self.lora });
+        let mut model = self.model.clone();
+        if let Some(model) = model.as_object_mut() {
+            model.retain(|key, _| !["bos_token_id", "eos_token_id"].contains(&key.as_str()));
+        }
+        let text = serde_json::json!({ "train": self.config, "objective": self.objective, "model": model, "lora": self.lora });
         serde_json::from_str(&text.to_string())
     }
 }

@@ -69,10 +69,23 @@ impl Fingerprint {
     /// The first part in which a checkpoint and this run differ. The settings that differ are unknown,
     /// since only hashes are stored.
     pub(super) fn difference(&self, run: &RunIdentity, model: &ModelConfig) -> Option<(&'static str, Vec<Difference>)> {
+        // Special tokens do not affect training. Then, a fresh model had the ids 1 and 2, and a loaded one its own.
+        let with_tokens = |bos: Option<u32>, eos: &[u32]| {
+            let mut model = model.clone();
+            (model.bos_token_id, model.eos_token_ids) = (bos, eos.to_vec());
+            hash(&model.to_json())
+        };
+        let eos = &model.eos_token_ids[..];
+        let models = [
+            with_tokens(model.bos_token_id, eos),
+            with_tokens(model.bos_token_id, eos.get(1..).unwrap_or_default()),
+            with_tokens(Some(1), &[2]),
+        ];
+        let this_model = if models.contains(&self.model) { self.model.clone() } else { hash(&model.to_json()) };
         let parts = [
             ("config", &self.config, hash(&format!("{:?}", config(&run.config)))),
             ("objective", &self.objective, hash(&objective(&run.objective))),
-            ("model", &self.model, hash(&model.to_json())),
+            ("model", &self.model, this_model),
             ("LoRA config", &self.low_rank, hash(&format!("{:?}", lora(run)))),
             ("set of frozen weights", &self.frozen, run.frozen.clone()),
             ("data", &self.data, run.data.clone()),

@@ -129,8 +129,9 @@ impl Recipe {
             Some(layout) => layout,
             None => {
                 let first: Option<Row> = options.read(&data.path)?.find_map(janus_data::Result::ok);
-                let shown = first.map(|row| Source::of_row(&row)).unwrap_or("sft".parse().ok());
-                shown.ok_or_else(|| self.rule("the fields of the first row of data.path show no layout: set data.layout"))?
+                first
+                    .map_or("sft".parse().ok(), |row| self.layout_of(&row))
+                    .ok_or_else(|| self.rule("the fields of the first row of data.path show no layout: set data.layout"))?
             }
         };
         let rows = (1..).zip(options.read::<Row>(&data.path)?).map(|(number, row)| {
@@ -151,6 +152,20 @@ impl Recipe {
         notes.extend(skipped.first.first().map(|first| Note::Skipped { rows: skipped.rows, first: first.to_string() }));
         notes.extend(left_out.into_iter().map(|(reason, rows)| Note::LeftOut { rows, reason }));
         Ok(found)
+    }
+
+    /// The layout that a row shows, or the one that it lacks a field of.
+    fn layout_of(&self, row: &Row) -> Option<Source> {
+        let has = |names: &[&str]| names.iter().any(|name| row.contains_key(*name));
+        Source::of_row(row).or_else(|| {
+            match self.objective.documents_per_example() {
+                1 => has(&["prompt", "output"]).then_some("sft"),
+                _ if has(&["input"]) => Some("reward"),
+                _ => has(&["chosen", "rejected"]).then_some("pairs"),
+            }?
+            .parse()
+            .ok()
+        })
     }
 
     fn at_row(&self, row: usize, error: janus_data::Error) -> Error {

@@ -113,7 +113,7 @@ fn json_that_contains_no_rows() {
         message::<RewardRecord>(&path),
         "rm.json, row 1 (line 1): expected an array of objects, or an object of objects keyed by id, got `\"text\"`"
     );
-    let path = folder.file("row.json", &format!("\n[{GOOD}, 3]"));
+    let path = folder.file("row.json", format!("\n[{GOOD}, 3]"));
     assert_eq!(message::<RewardRecord>(&path), "row.json, row 2 (line 2): expected struct RewardRecord, got integer `3`");
     let path = folder.file("twice.json", r#"{"1": {}, "1": {}}"#);
     assert_eq!(message::<Value>(&path), "twice.json, row 2 (line 1): the key \"1\" occurs twice: keep one of the rows");

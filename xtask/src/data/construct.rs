@@ -36,9 +36,9 @@ use crate::service::RemoteArgs;
 ///          and bench, each as .jsonl, or as .parquet in the schemas of the
 ///          released datasets. A file is written even if it has no rows. Also
 ///          quality.md, quality.json, and at the end summary.json: {instructions,
-///          requests, retried, accepted, rejected: {reason: n}, rows: {file: n},
-///          …}; accepted and rejected add up to requests. DIR/*.journal: the model's
-///          answers.
+///          requests, retried, accepted, rejected: {reason: n}, rows: {file: n}}
+///          and more; accepted and rejected add up to requests. DIR/*.journal:
+///          the model's answers.
 /// Example: cargo xtask data construct --instructions prompts.jsonl \
 ///          --out collection --limit 30 \
 ///          --model models/smollm2-135m-instruct-q4_1.gguf

@@ -179,6 +179,7 @@ impl Engine {
     }
 
     /// The ids of a request whose last message the model continues.
+    #[cfg(feature = "server")]
     pub(crate) fn unfinished_prompt(&self, request: &ChatRequest) -> Result<Vec<u32>, ModelError> {
         let wrong = |reason: String| ModelError::Request { id: request.id.clone(), reason };
         let ids = self.template.encode_unfinished(&request.messages, &self.tokenizer).map_err(|error| wrong(error.to_string()))?;

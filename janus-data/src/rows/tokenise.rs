@@ -47,7 +47,7 @@ impl Tokenising {
     /// is called for each row, or pair, that is written.
     ///
     /// # Errors
-    /// Those of reading, of [`token_rows`] and of [`token_pairs`]; [`Error::Io`](crate::Error::Io) and
+    /// Those of reading, of [`Tokenizer::training_row`] and of [`token_pairs`]; [`Error::Io`](crate::Error::Io) and
     /// [`Error::TokenFile`](crate::Error::TokenFile) of the folder.
     pub fn token_file(self, folder: &Path, on_row: &mut dyn FnMut()) -> Result<Tokenised> {
         let kind = match (self.pairs, self.loss) {

@@ -279,7 +279,8 @@ impl Comparison {
             let text = dialogue::write_transcript(&self.prompt, answer);
             let read = dialogue::transcript(&text).ok()?;
             let (last, prompt) = read.split_last()?;
-            (prompt == self.prompt && *last == Message::assistant(answer)).then_some(text)
+            // A reader takes an empty answer for a missing one.
+            (prompt == self.prompt && *last == Message::assistant(answer) && !answer.is_empty()).then_some(text)
         };
         Some(json!({ "chosen": text(&self.chosen)?, "rejected": text(&self.rejected)? }))
     }

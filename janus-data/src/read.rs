@@ -114,12 +114,10 @@ impl ReadOptions {
         let file = File::open(path).map_err(Error::io(path, "open the file"))?;
         let text = |file| compressed::text(path, file, format.codec);
         let source = match format.layout {
-            Layout::Json => {
-                match compressed::has_lines(text(file)?, self.max_row_bytes).map_err(compressed::broken(path, format.codec, 0))? {
-                    (true, text) => Source::JsonLines(jsonl::Lines::new(text, format.codec, self)),
-                    (false, text) => Source::Json(json::Rows::new(text, format.codec, self)),
-                }
-            }
+            Layout::Json => match jsonl::has_lines(text(file)?, self.max_row_bytes).map_err(compressed::broken(path, format.codec, 0))? {
+                (true, text) => Source::JsonLines(jsonl::Lines::new(text, format.codec, self)),
+                (false, text) => Source::Json(json::Rows::new(text, format.codec, self)),
+            },
             Layout::JsonLines => Source::JsonLines(jsonl::Lines::new(text(file)?, format.codec, self)),
             Layout::Csv => Source::Csv(Box::new(csv::Rows::new(path, text(file)?, format.codec, self)?)),
             #[cfg(feature = "parquet")]

@@ -10,9 +10,13 @@ use arrow::array::{
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields, Int32Type};
+use arrow::ipc::CompressionType;
+use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
 use janus_core::{BenchRecord, Message, PairRecord, RewardRecord, Score, SftRecord};
 use janus_data::{Error, Problem, read, read_all};
 use parquet::arrow::ArrowWriter;
+use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
+use parquet::file::properties::WriterProperties;
 use serde_json::{Map, Value, json};
 
 struct Written(tempfile::TempDir);
@@ -189,4 +193,40 @@ fn a_file_of_prompts_with_other_columns_reads_as_objects() {
     let rows: Vec<Map<String, Value>> = read_all(written.path()).unwrap();
     let expected = json!({"prompt": "Hi?", "score": 0.5, "safe": true, "when": "1970-01-01T00:00:00", "ids": [1, null]});
     assert_eq!(Value::Object(rows[0].clone()), expected);
+}
+
+#[test]
+fn every_codec_of_parquet_and_arrow_is_read() {
+    let texts: ArrayRef = Arc::new(LargeStringArray::from_iter_values((0..500).map(|row| format!("text {}", row % 7))));
+    let columns = ["input", "chosen", "rejected"].map(|name| (name, texts.clone()));
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let check = |name: &str, what: &dyn std::fmt::Debug| {
+        let rows: Vec<RewardRecord> = read_all(folder.path().join(name)).unwrap_or_else(|error| panic!("{what:?}: {error}"));
+        assert_eq!((rows.len(), rows[8].input.as_str()), (500, "text 1"), "{what:?}");
+    };
+    for codec in [
+        Compression::UNCOMPRESSED,
+        Compression::SNAPPY,
+        Compression::GZIP(GzipLevel::default()),
+        Compression::BROTLI(BrotliLevel::default()),
+        Compression::LZ4,
+        Compression::LZ4_RAW,
+        Compression::ZSTD(ZstdLevel::default()),
+    ] {
+        let properties = WriterProperties::builder().set_compression(codec).build();
+        let file = File::create(folder.path().join("rows.parquet")).unwrap();
+        let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        check("rows.parquet", &codec);
+    }
+    for codec in [None, Some(CompressionType::LZ4_FRAME), Some(CompressionType::ZSTD)] {
+        let options = IpcWriteOptions::default().try_with_compression(codec).unwrap();
+        let file = File::create(folder.path().join("rows.arrow")).unwrap();
+        let mut writer = FileWriter::try_new_with_options(file, &batch.schema(), options).unwrap();
+        writer.write(&batch).unwrap();
+        writer.finish().unwrap();
+        check("rows.arrow", &codec);
+    }
 }

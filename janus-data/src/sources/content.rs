@@ -59,7 +59,7 @@ impl RowContent {
     /// The conversation to train on: for a comparison, the one with the better answer.
     ///
     /// # Errors
-    /// The reason why there is none.
+    /// Why the row has no such content: "tie".
     pub fn into_conversation(self) -> Result<Conversation, &'static str> {
         match self {
             Self::Conversation(conversation) => Ok(conversation),
@@ -72,7 +72,7 @@ impl RowContent {
     /// The comparison.
     ///
     /// # Errors
-    /// The reason why there is none.
+    /// Why the row has no such content: "tie".
     pub fn into_comparison(self) -> Result<Comparison, &'static str> {
         match self {
             Self::Comparison(pair) => Ok(pair),

@@ -89,7 +89,7 @@ impl JudgeCall {
 /// The result of one call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply<T> {
-    /// The parsed verdict, or why there is none.
+    /// The parsed verdict, or why the judge gave no verdict.
     pub verdict: Result<T, NoVerdict>,
     /// The last answer. If the conversation was continued, the texts of both answers are joined by a
     /// line break.

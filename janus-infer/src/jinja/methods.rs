@@ -27,7 +27,7 @@ fn of_string(text: &str, method: &str, arguments: &[Value]) -> Result<Value, Err
                 [separator, most] => (separator.as_str(), Some(i64::try_from(most.clone()).map_err(|_| wrong())?)),
                 _ => return Err(wrong()),
             };
-            // A negative limit is none.
+            // As in Python, a negative limit means no limit.
             let most = most.and_then(|most| usize::try_from(most).ok()).map_or(usize::MAX, |most| most.saturating_add(1));
             let mut parts: Vec<&str> = match separator {
                 Some("") => return Err(Error::new(ErrorKind::InvalidOperation, "rsplit: the separator is empty")),

@@ -5,13 +5,14 @@ use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
+use erased_serde::Deserializer;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::error::in_field;
 use crate::fs::open_locked;
-use crate::read::decode;
+use crate::read::{Fault, decode};
 use crate::{Error, Problem, Result};
 
 /// An append-only file of JSON lines: a header with everything that the answers depend on, then one entry for each answer in
@@ -40,7 +41,7 @@ pub struct Journal<E = String> {
 }
 
 /// Reads an entry; the error is the field and what is wrong with it.
-type ReadEntry<E> = fn(&str) -> Result<E, (Option<String>, Problem)>;
+type ReadEntry<E> = fn(&str) -> Result<E, Fault>;
 
 /// Why a file cannot be opened as a journal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,7 +103,9 @@ impl<E> Journal<E> {
     where
         E: DeserializeOwned,
     {
-        Self::begin(path.into(), header, false, |line| decode(&mut serde_json::Deserializer::from_str(line)))
+        Self::begin(path.into(), header, false, |line| {
+            decode(&mut <dyn Deserializer<'_>>::erase(&mut serde_json::Deserializer::from_str(line)))
+        })
     }
 
     fn begin(path: PathBuf, header: &Map<String, Value>, restart: bool, read: ReadEntry<E>) -> Result<Self> {

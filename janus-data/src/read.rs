@@ -23,7 +23,8 @@ use crate::{Error, Result};
 
 pub use files::{Skipped, good_rows, paths, read_files};
 pub use row::Row;
-pub(crate) use row::decode;
+use row::Slot;
+pub(crate) use row::{Fault, decode};
 
 /// Opens a file of rows, in the format of its file extension.
 ///
@@ -113,19 +114,19 @@ impl ReadOptions {
         let format = Format::of(path)?;
         let file = File::open(path).map_err(Error::io(path, "open the file"))?;
         let text = |file| compressed::text(path, file, format.codec);
-        let source = match format.layout {
+        let rows: Box<dyn Rows> = match format.layout {
             Layout::Json => match jsonl::has_lines(text(file)?, self.max_row_bytes).map_err(compressed::broken(path, format.codec, 0))? {
-                (true, text) => Source::JsonLines(jsonl::Lines::new(text, format.codec, self)),
-                (false, text) => Source::Json(json::Rows::new(text, format.codec, self)),
+                (true, text) => Box::new(jsonl::Lines::new(text, format.codec, self)),
+                (false, text) => Box::new(json::Values::new(text, format.codec, self)),
             },
-            Layout::JsonLines => Source::JsonLines(jsonl::Lines::new(text(file)?, format.codec, self)),
-            Layout::Csv => Source::Csv(Box::new(csv::Rows::new(path, text(file)?, format.codec, self)?)),
+            Layout::JsonLines => Box::new(jsonl::Lines::new(text(file)?, format.codec, self)),
+            Layout::Csv => Box::new(csv::Records::new(path, text(file)?, format.codec, self)?),
             #[cfg(feature = "parquet")]
-            Layout::Parquet => Source::Batches(batches::Rows::parquet(path, compressed::seekable(path, file, format.codec)?, self)?),
+            Layout::Parquet => Box::new(batches::Batches::parquet(path, compressed::seekable(path, file, format.codec)?, self)?),
             #[cfg(feature = "parquet")]
-            Layout::Arrow => Source::Batches(batches::Rows::arrow(path, text(file)?, format.codec, self)?),
+            Layout::Arrow => Box::new(batches::Batches::arrow(path, text(file)?, format.codec, self)?),
         };
-        Ok(Reader { path: path.into(), source, rows: PhantomData })
+        Ok(Reader { path: path.into(), rows, row: PhantomData })
     }
 }
 
@@ -135,28 +136,21 @@ impl ReadOptions {
 /// itself ([`Error::Io`], [`Error::Compressed`], [`Error::Parquet`], [`Error::Arrow`]) ends the stream.
 pub struct Reader<T> {
     path: PathBuf,
-    source: Source,
-    rows: PhantomData<fn() -> T>,
+    rows: Box<dyn Rows>,
+    row: PhantomData<fn() -> T>,
 }
 
-enum Source {
-    Json(json::Rows),
-    JsonLines(jsonl::Lines),
-    Csv(Box<csv::Rows>),
-    #[cfg(feature = "parquet")]
-    Batches(batches::Rows),
+/// The rows of a file of one format.
+trait Rows: Send {
+    /// Reads the next row into `slot`; `None` at the end.
+    fn next(&mut self, path: &Path, slot: &mut dyn Slot) -> Option<Result<()>>;
 }
 
 impl<T: DeserializeOwned> Iterator for Reader<T> {
     type Item = Result<T>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match &mut self.source {
-            Source::Json(rows) => rows.next(&self.path),
-            Source::JsonLines(lines) => lines.next(&self.path),
-            Source::Csv(rows) => rows.next(&self.path),
-            #[cfg(feature = "parquet")]
-            Source::Batches(rows) => rows.next(&self.path),
-        }
+        let mut row = None;
+        self.rows.next(&self.path, &mut row)?.map(|()| row).transpose()
     }
 }

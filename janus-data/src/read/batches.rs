@@ -13,12 +13,11 @@ use ::parquet::errors::ParquetError;
 use arrow::array::{Array, RecordBatch, StructArray};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
-use serde::de::DeserializeOwned;
 
-use super::ReadOptions;
 use super::cell::Cell;
 use super::compressed::{Text, broken};
-use super::row::{Location, Row};
+use super::row::{Location, Row, Slot};
+use super::{ReadOptions, Rows};
 use crate::format::Codec;
 use crate::{Error, Result};
 
@@ -26,7 +25,7 @@ use crate::{Error, Result};
 const BATCH: usize = 256;
 
 /// A stream of rows.
-pub(super) struct Rows {
+pub(super) struct Batches {
     batches: Box<dyn Iterator<Item = Result<RecordBatch, Damage>> + Send>,
     columns: BTreeMap<String, String>,
     codec: Codec,
@@ -57,7 +56,7 @@ impl Damage {
     }
 }
 
-impl Rows {
+impl Batches {
     pub(super) fn parquet(path: &Path, file: File, options: &ReadOptions) -> Result<Self> {
         let damage = |error: ParquetError| Damage::Parquet(error);
         let open = || ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(BATCH).build();
@@ -104,17 +103,26 @@ impl Rows {
         Self { batches: Box::new(batches), columns, codec, batch, index: 0, row: 0, ended: false }
     }
 
-    pub(super) fn next<T: DeserializeOwned>(&mut self, path: &Path) -> Option<Result<T>> {
+    /// Deserializes the next row of the batch.
+    fn decode(&mut self, path: &Path, slot: &mut dyn Slot) -> Result<()> {
+        let cell = Cell { array: &self.batch, index: self.index };
+        self.index += 1;
+        self.row += 1;
+        let location = Location { path, row: self.row, line: None };
+        if self.columns.is_empty() {
+            return location.decode(cell, slot);
+        }
+        let mut row: Option<Row> = None;
+        location.decode(cell, &mut row)?;
+        location.decode_mapped(row.into(), &self.columns, slot)
+    }
+}
+
+impl Rows for Batches {
+    fn next(&mut self, path: &Path, slot: &mut dyn Slot) -> Option<Result<()>> {
         while !self.ended {
             if self.index < self.batch.len() {
-                let cell = Cell { array: &self.batch, index: self.index };
-                self.index += 1;
-                self.row += 1;
-                let location = Location { path, row: self.row, line: None };
-                return Some(match self.columns.is_empty() {
-                    true => location.decode(cell),
-                    false => location.decode::<Row, _>(cell).and_then(|row| location.decode_mapped(row.into(), &self.columns)),
-                });
+                return Some(self.decode(path, slot));
             }
             self.index = 0;
             match self.batches.next() {

@@ -28,10 +28,12 @@ impl BestOfN {
     }
 }
 
-/// Samples `sampling.n` answers to each request and scores all of them, each as the end of its request's conversation.
+/// Samples `sampling.n` answers to each request and scores all of them, each as the end of its request's
+/// conversation.
 ///
-/// `on_answer(index, answer)` is called exactly once for each index of `requests`, in the order in which answers complete. If the reward
-/// of any candidate fails or is NaN, the request fails: a choice among the rest would be best-of-N with a smaller N.
+/// `on_answer(index, answer)` is called exactly once for each index of `requests`, in the order in which
+/// answers complete. If the reward of any candidate fails or is NaN, the request fails: a choice among the
+/// rest would be best-of-N with a smaller N.
 ///
 /// ```
 /// # use janus_core::{ChatModel, ChatRequest, Generation, Message, ModelError, RewardModel, SamplingParams};
@@ -75,27 +77,39 @@ pub fn best_of_n(
     reward: &(impl RewardModel + ?Sized),
     requests: &[ChatRequest],
 ) -> Vec<Result<BestOfN, ModelError>> {
-    let mut answers: Vec<_> = requests.iter().map(|request| Err(ModelError::NoAnswer { id: request.id.clone() })).collect();
+    let mut answers: Vec<_> =
+        requests.iter().map(|request| Err(ModelError::NoAnswer { id: request.id.clone() })).collect();
     best_of_n_each(model, reward, requests, &mut |index, answer| answers[index] = answer);
     answers
 }
 
-fn choose(reward: &(impl RewardModel + ?Sized), request: &ChatRequest, candidates: Vec<Generation>) -> Result<BestOfN, ModelError> {
+fn choose(
+    reward: &(impl RewardModel + ?Sized),
+    request: &ChatRequest,
+    candidates: Vec<Generation>,
+) -> Result<BestOfN, ModelError> {
     let conversation = |generation: &Generation| {
         let answer = Message::assistant(generation.text.clone());
         request.messages.iter().cloned().chain([answer]).collect()
     };
     let conversations: Vec<Vec<Message>> = candidates.iter().map(conversation).collect();
-    let rewards = reward.rewards(&conversations).into_iter().enumerate().map(|(candidate, reward)| match reward {
-        Ok(reward) if reward.is_nan() => Err(request_error(request, format!("the reward of answer {candidate} is NaN"))),
-        Ok(reward) => Ok(reward),
-        Err(source) => Err(ModelError::Failed { id: request.id.clone(), source: Box::new(source) }),
-    });
+    let rewards =
+        reward.rewards(&conversations).into_iter().enumerate().map(|(candidate, reward)| match reward {
+            Ok(reward) if reward.is_nan() => {
+                Err(request_error(request, format!("the reward of answer {candidate} is NaN")))
+            }
+            Ok(reward) => Ok(reward),
+            Err(source) => Err(ModelError::Failed { id: request.id.clone(), source: Box::new(source) }),
+        });
     let rewards: Vec<f32> = rewards.collect::<Result<_, _>>()?;
     if candidates.is_empty() || rewards.len() != candidates.len() {
-        return Err(request_error(request, format!("{} answers have {} rewards", candidates.len(), rewards.len())));
+        return Err(request_error(
+            request,
+            format!("{} answers have {} rewards", candidates.len(), rewards.len()),
+        ));
     }
-    let best = (1..rewards.len()).fold(0, |best, candidate| if rewards[candidate] > rewards[best] { candidate } else { best });
+    let best = (1..rewards.len())
+        .fold(0, |best, candidate| if rewards[candidate] > rewards[best] { candidate } else { best });
     Ok(BestOfN { candidates, rewards, best })
 }
 
@@ -116,9 +130,14 @@ mod tests {
             "letters"
         }
 
-        fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+        fn generate_each(
+            &self,
+            requests: &[ChatRequest],
+            on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>),
+        ) {
             for (index, request) in requests.iter().enumerate().rev() {
-                let generation = |letter: u8| Generation::new(char::from(b'a' + letter).to_string()).with_tokens(1, 1);
+                let generation =
+                    |letter: u8| Generation::new(char::from(b'a' + letter).to_string()).with_tokens(1, 1);
                 on_answer(index, Ok((0..request.sampling.n as u8).map(generation).collect()));
             }
         }
@@ -168,6 +187,8 @@ mod tests {
         assert_eq!(answers[0].as_ref().unwrap().best, 1);
         let error = answers[1].as_ref().unwrap_err().to_string();
         assert_eq!(error, "request q1: the reward of answer 2 is NaN");
-        assert!(matches!(&answers[2], Err(ModelError::Request { id, .. } | ModelError::Failed { id, .. }) if id == "q2"));
+        assert!(
+            matches!(&answers[2], Err(ModelError::Request { id, .. } | ModelError::Failed { id, .. }) if id == "q2")
+        );
     }
 }

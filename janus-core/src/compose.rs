@@ -39,7 +39,11 @@ impl SentencePlan {
     /// [`Error::PlanSlots`] if there are not as many clauses as slots.
     pub fn fill(&self, clauses: &[&str]) -> Result<String> {
         if clauses.len() != self.slots {
-            return Err(Error::PlanSlots { plan: self.text.clone(), expected: clauses.len(), got: self.slots });
+            return Err(Error::PlanSlots {
+                plan: self.text.clone(),
+                expected: clauses.len(),
+                got: self.slots,
+            });
         }
         let mut out = String::new();
         let mut rest = self.text.as_str();
@@ -107,9 +111,10 @@ impl Composer {
 
     /// Writes the system message of a preference set; the same set and seed give the same text.
     ///
-    /// A description that is an instruction ("Use a bullet list.") becomes a clause; any other text is
-    /// quoted as a wish of the reader, so that the sentence stays grammatical. If the set does not have as many
-    /// preferences as the plans have slots, each preference becomes a sentence of its own, in the order of the set.
+    /// A description that is an instruction ("Use a bullet list.") becomes a clause; any other text is quoted
+    /// as a wish of the reader, so that the sentence stays grammatical. If the set does not have as many
+    /// preferences as the plans have slots, each preference becomes a sentence of its own, in the order of
+    /// the set.
     ///
     /// ```
     /// use janus_core::{Composer, Taxonomy, stream};
@@ -122,19 +127,25 @@ impl Composer {
         self.compose_preferences(set, seed)
     }
 
-    /// Like [`Composer::compose_set`], for preferences that need not form a set: several may share a dimension.
+    /// Like [`Composer::compose_set`], for preferences that need not form a set: several may share a
+    /// dimension.
     ///
     /// ```
     /// use janus_core::{Composer, Dimension::Style, Taxonomy};
     /// let list = &Taxonomy::seed().preferences(Style, "format")[0].clone();
     /// assert_eq!(Composer::standard().compose_preferences([list], 1), "Write the answer as a bullet list.");
     /// ```
-    pub fn compose_preferences<'a>(&self, preferences: impl IntoIterator<Item = &'a Preference>, seed: u64) -> String {
+    pub fn compose_preferences<'a>(
+        &self,
+        preferences: impl IntoIterator<Item = &'a Preference>,
+        seed: u64,
+    ) -> String {
         let clauses: Vec<String> = preferences.into_iter().map(clause).collect();
         let clauses: Vec<&str> = clauses.iter().map(String::as_str).collect();
         let mut rng = stream(seed, "compose");
-        self.compose(&clauses, &mut rng)
-            .unwrap_or_else(|_| clauses.iter().map(|clause| format!("{}.", capitalised(clause))).collect::<Vec<_>>().join(" "))
+        self.compose(&clauses, &mut rng).unwrap_or_else(|_| {
+            clauses.iter().map(|clause| format!("{}.", capitalised(clause))).collect::<Vec<_>>().join(" ")
+        })
     }
 }
 
@@ -290,7 +301,11 @@ fn clause(preference: &Preference) -> String {
     if one_sentence && IMPERATIVES.contains(&first.to_lowercase().as_str()) {
         return uncapitalised(text);
     }
-    let wish_for = format!("respect the wish for {} (\"{}\")", preference.subdimension.replace('_', " "), preference.name);
+    let wish_for = format!(
+        "respect the wish for {} (\"{}\")",
+        preference.subdimension.replace('_', " "),
+        preference.name
+    );
     if one_sentence && !text.is_empty() { format!("{wish_for}, which says: \"{text}\"") } else { wish_for }
 }
 
@@ -324,14 +339,18 @@ mod tests {
                 let clause = clause(preference);
                 assert!(message.to_lowercase().contains(&clause.to_lowercase()), "{message}\nlacks {clause}");
             }
-            assert!(!message.contains(['{', '}']) && !message.contains("..") && message.ends_with('.'), "{message}");
+            assert!(
+                !message.contains(['{', '}']) && !message.contains("..") && message.ends_with('.'),
+                "{message}"
+            );
         }
     }
 
     #[test]
     fn a_message_contains_every_preference_parsed_from_text() {
         let composed = |texts: &[&str], seed| {
-            let preferences: Vec<Preference> = texts.iter().map(|text| Taxonomy::seed().parse_preference(text)).collect::<Result<_>>()?;
+            let preferences: Vec<Preference> =
+                texts.iter().map(|text| Taxonomy::seed().parse_preference(text)).collect::<Result<_>>()?;
             PreferenceSet::new(preferences).map(|set| Composer::standard().compose_set(&set, seed))
         };
         assert_eq!(composed(&["style/format=bullet list"], 1).unwrap(), "Write the answer as a bullet list.");
@@ -352,9 +371,13 @@ mod tests {
 
     #[test]
     fn a_description_that_is_not_an_instruction_is_quoted() {
-        let wish = |description: &str| clause(&Preference::new(Dimension::Style, "tone", "warm", description));
+        let wish =
+            |description: &str| clause(&Preference::new(Dimension::Style, "tone", "warm", description));
         assert_eq!(wish("Sound warm."), "sound warm");
-        assert_eq!(wish("The reader loves warmth."), "respect the wish for tone (\"warm\"), which says: \"The reader loves warmth\"");
+        assert_eq!(
+            wish("The reader loves warmth."),
+            "respect the wish for tone (\"warm\"), which says: \"The reader loves warmth\""
+        );
         assert_eq!(wish(""), "respect the wish for tone (\"warm\")");
     }
 

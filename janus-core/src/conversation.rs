@@ -31,16 +31,18 @@ impl Conversation {
         Self { system: None, sampling, messages: Vec::new(), turns: 0 }
     }
 
-    /// The request of the next turn. Its id contains the number of the turn, so that a repeated question can get a
-    /// different answer.
+    /// The request of the next turn. Its id contains the number of the turn, so that a repeated question can
+    /// get a different answer.
     pub fn request(&mut self, user: &str) -> ChatRequest {
         self.turns += 1;
         let system = self.system.iter().map(Message::system);
-        let messages: Vec<Message> = system.chain(self.messages.iter().cloned()).chain([Message::user(user)]).collect();
+        let messages: Vec<Message> =
+            system.chain(self.messages.iter().cloned()).chain([Message::user(user)]).collect();
         ChatRequest::new(format!("turn {}", self.turns), messages).with_sampling(self.sampling.clone())
     }
 
-    /// Adds a user message and the model's answer to it. A message whose request failed is not added, so it leaves no trace.
+    /// Adds a user message and the model's answer to it. A message whose request failed is not added, so it
+    /// leaves no trace.
     pub fn answered(&mut self, user: &str, answer: &str) {
         self.messages.extend([Message::user(user), Message::assistant(answer)]);
     }
@@ -65,7 +67,10 @@ mod tests {
         conversation.system = Some("T".into());
         let request = conversation.request("two");
         assert_eq!(request.id, "turn 3");
-        assert_eq!(request.messages, [Message::system("T"), Message::user("one"), Message::assistant("1"), Message::user("two")]);
+        assert_eq!(
+            request.messages,
+            [Message::system("T"), Message::user("one"), Message::assistant("1"), Message::user("two")]
+        );
         conversation.reset();
         assert_eq!(conversation.request("three").messages, [Message::system("T"), Message::user("three")]);
     }

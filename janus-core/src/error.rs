@@ -7,7 +7,9 @@ use crate::{Dimension, Role};
 #[non_exhaustive]
 pub enum Error {
     /// A name that is not one of the four dimensions.
-    #[error("unknown dimension \"{got}\": expected style, background_knowledge, informativeness or harmlessness")]
+    #[error(
+        "unknown dimension \"{got}\": expected style, background_knowledge, informativeness or harmlessness"
+    )]
     UnknownDimension {
         /// The name as written.
         got: String,
@@ -16,13 +18,17 @@ pub enum Error {
     #[error("the preference set is empty: give at least one preference, or leave the set out")]
     NoPreference,
     /// A preference set that lacks a dimension where all four are required.
-    #[error("the preference set has no {dimension} preference: give exactly one for each of the four dimensions")]
+    #[error(
+        "the preference set has no {dimension} preference: give exactly one for each of the four dimensions"
+    )]
     MissingDimension {
         /// The dimension that has no preference.
         dimension: Dimension,
     },
     /// A preference set with two preferences of one dimension.
-    #[error("the preference set has two {dimension} preferences, \"{first}\" and \"{second}\": keep one of them")]
+    #[error(
+        "the preference set has two {dimension} preferences, \"{first}\" and \"{second}\": keep one of them"
+    )]
     DoubledDimension {
         /// The dimension that occurs twice.
         dimension: Dimension,
@@ -117,8 +123,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error and its sources on one line, joined by ": ".
 ///
-/// Errors of this workspace do not include their source's text in their own. Where an error of another crate does, the
-/// source's text is not repeated.
+/// Errors of this workspace do not include their source's text in their own. Where an error of another crate
+/// does, the source's text is not repeated.
 ///
 /// ```
 /// use janus_core::{ModelError, error_chain};
@@ -165,7 +171,10 @@ mod tests {
     #[test]
     fn sources_are_joined_without_repetition() {
         let line = |texts: &[&'static str]| error_chain(&chain(texts));
-        assert_eq!(line(&["request 3", "the model failed", "no memory"]), "request 3: the model failed: no memory");
+        assert_eq!(
+            line(&["request 3", "the model failed", "no memory"]),
+            "request 3: the model failed: no memory"
+        );
         assert_eq!(line(&["a.json: not found", "not found"]), "a.json: not found");
         assert_eq!(line(&["two\n  lines"]), "two lines");
     }

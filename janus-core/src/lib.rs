@@ -1,8 +1,8 @@
 //! The basic types of personalised alignment: what a user values, the system message that states it, and what
 //! models and judges return.
 //!
-//! Everything here is plain data and traits: no file I/O, no tensors, no async. A program that only needs the taxonomy, the
-//! chat templates or the [`ChatModel`] trait depends on this crate alone.
+//! Everything here is plain data and traits: no file I/O, no tensors, no async. A program that only needs the
+//! taxonomy, the chat templates or the [`ChatModel`] trait depends on this crate alone.
 //!
 //! * [`Dimension`], [`Preference`], [`PreferenceSet`], [`Taxonomy`]: what a user values
 //!   (Janus, arXiv 2405.17977, section 3).
@@ -10,9 +10,11 @@
 //! * [`Message`], [`ChatTemplate`]: the only renderer of prompts; training and inference share it.
 //! * [`SftRecord`], [`PairRecord`], [`RewardRecord`], [`BenchRecord`]: rows with the field names of
 //!   the released datasets.
-//! * [`ChatModel`], [`RewardModel`], [`Judge`]: the traits to implement for your own model or judge. [`best_of_n`] combines the
-//!   first two. [`TextModel`] and [`TextLosses`] are for plain text without a chat template.
-//! * [`ChatRequest`], [`SamplingParams`], [`Generation`]: what a chat model takes and returns. [`Conversation`]: the requests of a chat.
+//! * [`ChatModel`], [`RewardModel`], [`Judge`]: the traits to implement for your own model or judge.
+//!   [`best_of_n`] combines the first two. [`TextModel`] and [`TextLosses`] are for plain text without a chat
+//!   template.
+//! * [`ChatRequest`], [`SamplingParams`], [`Generation`]: what a chat model takes and returns.
+//!   [`Conversation`]: the requests of a chat.
 //!
 //! ```
 //! use janus_core::{ChatTemplate, Composer, Dimension, Message, Preference, PreferenceSet};
@@ -51,8 +53,8 @@ pub use conversation::Conversation;
 pub use error::{Error, Result, error_chain};
 pub use message::{Message, Role};
 pub use model::{
-    ChatModel, ChatRequest, FinishReason, Generation, Judge, JudgeRequest, ModelError, RewardModel, RubricVerdict, TokenLogprob,
-    TopLogprob, Verdict, without_reasoning,
+    ChatModel, ChatRequest, FinishReason, Generation, Judge, JudgeRequest, ModelError, RewardModel,
+    RubricVerdict, TokenLogprob, TopLogprob, Verdict, without_reasoning,
 };
 pub use preference::{Preference, PreferenceSet};
 pub use record::{BenchRecord, PairRecord, RewardRecord, Rubric, Score, ScoreDescriptions, SftRecord};

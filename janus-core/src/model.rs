@@ -37,8 +37,8 @@ impl ChatRequest {
 
 /// Why a generation ended.
 ///
-/// An answer that ended for another reason, such as an API's content filter, is reported as the request's error instead of
-/// a generation, so that nothing scores it by mistake.
+/// An answer that ended for another reason, such as an API's content filter, is reported as the request's
+/// error instead of a generation, so that nothing scores it by mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -68,7 +68,8 @@ pub struct TokenLogprob {
     pub id: Option<u32>,
     /// Natural logarithm of its probability.
     pub logprob: f64,
-    /// The most likely tokens at this position, most likely first: up to [`SamplingParams::top_logprobs`] of them.
+    /// The most likely tokens at this position, most likely first: up to [`SamplingParams::top_logprobs`] of
+    /// them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub top: Vec<TopLogprob>,
 }
@@ -132,8 +133,8 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// The text without the reasoning before it, which some models emit between `<think>` and `</think>`. A reasoning that does not end
-    /// leaves no answer.
+    /// The text without the reasoning before it, which some models emit between `<think>` and `</think>`. A
+    /// reasoning that does not end leaves no answer.
     ///
     /// ```
     /// use janus_core::Generation;
@@ -147,7 +148,13 @@ impl Generation {
 
     /// A complete answer ([`FinishReason::Stop`]) whose tokens are not counted.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), finish_reason: FinishReason::Stop, prompt_tokens: 0, completion_tokens: 0, logprobs: None }
+        Self {
+            text: text.into(),
+            finish_reason: FinishReason::Stop,
+            prompt_tokens: 0,
+            completion_tokens: 0,
+            logprobs: None,
+        }
     }
 
     /// Sets why the generation ended.
@@ -187,7 +194,9 @@ pub enum ModelError {
         reason: String,
     },
     /// The prompt does not leave room for a single new token.
-    #[error("request {id}: the prompt has {prompt_tokens} tokens and the model's context is {context}: shorten it")]
+    #[error(
+        "request {id}: the prompt has {prompt_tokens} tokens and the model's context is {context}: shorten it"
+    )]
     TooLong {
         /// The request's id.
         id: String,
@@ -263,16 +272,24 @@ pub trait ChatModel {
     /// The model's name in results.
     fn name(&self) -> &str;
 
-    /// Answers every request, in any order: `on_answer(index, answer)` is called exactly once for each index of
-    /// `requests`, with `sampling.n` generations or the request's own error.
-    fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>));
+    /// Answers every request, in any order: `on_answer(index, answer)` is called exactly once for each index
+    /// of `requests`, with `sampling.n` generations or the request's own error.
+    fn generate_each(
+        &self,
+        requests: &[ChatRequest],
+        on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>),
+    );
 
     /// Answers every request and returns the answers in the order of the requests.
     fn generate(&self, requests: &[ChatRequest]) -> Vec<Result<Vec<Generation>, ModelError>> {
         let mut answers: Vec<Option<_>> = requests.iter().map(|_| None).collect();
         self.generate_each(requests, &mut |index, answer| answers[index] = Some(answer));
         let unanswered = |request: &ChatRequest| Err(ModelError::NoAnswer { id: request.id.clone() });
-        answers.into_iter().zip(requests).map(|(answer, request)| answer.unwrap_or_else(|| unanswered(request))).collect()
+        answers
+            .into_iter()
+            .zip(requests)
+            .map(|(answer, request)| answer.unwrap_or_else(|| unanswered(request)))
+            .collect()
     }
 }
 
@@ -281,7 +298,11 @@ impl<M: ChatModel + ?Sized> ChatModel for &M {
         (**self).name()
     }
 
-    fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+    fn generate_each(
+        &self,
+        requests: &[ChatRequest],
+        on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>),
+    ) {
         (**self).generate_each(requests, on_answer);
     }
 }
@@ -291,7 +312,8 @@ pub trait RewardModel {
     /// The model's name in results.
     fn name(&self) -> &str;
 
-    /// A reward for each conversation; each ends with the assistant's message that is scored. Higher is better.
+    /// A reward for each conversation; each ends with the assistant's message that is scored. Higher is
+    /// better.
     fn rewards(&self, conversations: &[Vec<Message>]) -> Vec<Result<f32, ModelError>>;
 }
 
@@ -359,7 +381,8 @@ pub fn without_reasoning(text: &str) -> &str {
 mod tests {
     use super::*;
 
-    /// Rows of call journals written at revision 0a1c55a, which stored `logprob` as an f32 and those of `top` as f64.
+    /// Rows of call journals written at revision 0a1c55a, which stored `logprob` as an f32 and those of `top`
+    /// as f64.
     #[test]
     fn a_journalled_generation_is_read_and_written_again_unchanged() {
         let plain = r#"{"text":"A toy.","finish_reason":"stop","prompt_tokens":12,"completion_tokens":4}"#;

@@ -21,18 +21,30 @@ pub struct Preference {
 
 impl Preference {
     /// A preference from its parts.
-    pub fn new(dimension: Dimension, subdimension: impl Into<String>, name: impl Into<String>, description: impl Into<String>) -> Self {
-        Self { dimension, subdimension: subdimension.into(), name: name.into(), description: description.into() }
+    pub fn new(
+        dimension: Dimension,
+        subdimension: impl Into<String>,
+        name: impl Into<String>,
+        description: impl Into<String>,
+    ) -> Self {
+        Self {
+            dimension,
+            subdimension: subdimension.into(),
+            name: name.into(),
+            description: description.into(),
+        }
     }
 }
 
-/// What one user values: one to four preferences, at most one for each dimension, in the order in which they were given.
+/// What one user values: one to four preferences, at most one for each dimension, in the order in which they
+/// were given.
 ///
-/// The paper's sets are [complete](Self::complete): they have one preference for each dimension. The records of its
-/// datasets require that; a chat may have fewer.
+/// The paper's sets are [complete](Self::complete): they have one preference for each dimension. The records
+/// of its datasets require that; a chat may have fewer.
 ///
-/// The rule is checked when a set is constructed or deserialized, so every value of this type satisfies it. The order
-/// matters: files, construction prompts and the message that [`Composer`](crate::Composer) writes depend on it.
+/// The rule is checked when a set is constructed or deserialized, so every value of this type satisfies it.
+/// The order matters: files, construction prompts and the message that [`Composer`](crate::Composer) writes
+/// depend on it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Preference>", into = "Vec<Preference>")]
 pub struct PreferenceSet(Vec<Preference>);
@@ -140,7 +152,10 @@ mod tests {
     fn a_missing_dimension_is_named() {
         let three: Vec<_> = Dimension::ALL[..3].iter().map(|&d| preference(d)).collect();
         let set = PreferenceSet::new(three).unwrap();
-        assert_eq!(set.complete().unwrap_err(), Error::MissingDimension { dimension: Dimension::Harmlessness });
+        assert_eq!(
+            set.complete().unwrap_err(),
+            Error::MissingDimension { dimension: Dimension::Harmlessness }
+        );
         assert_eq!(set.get(Dimension::Harmlessness), None, "no other preference replaces it");
         assert_eq!(PreferenceSet::new([]).unwrap_err(), Error::NoPreference);
     }

@@ -57,9 +57,9 @@ pub struct PairRecord {
 }
 
 impl PairRecord {
-    /// The row as two conversations, chosen and rejected. A side with several user messages is taken whole. For a side with one,
-    /// the user message is `prompt`. The system message is `system` or, if that is empty, the one that a side begins with; it is
-    /// left out if it is empty too.
+    /// The row as two conversations, chosen and rejected. A side with several user messages is taken whole.
+    /// For a side with one, the user message is `prompt`. The system message is `system` or, if that is
+    /// empty, the one that a side begins with; it is left out if it is empty too.
     pub fn conversations(&self) -> (Vec<Message>, Vec<Message>) {
         (self.conversation(&self.chosen), self.conversation(&self.rejected))
     }
@@ -234,7 +234,9 @@ impl From<Score> for i64 {
 }
 
 /// Deserializes a preference set that must be complete.
-fn complete<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<PreferenceSet>, D::Error> {
+fn complete<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<PreferenceSet>, D::Error> {
     let set = Option::<PreferenceSet>::deserialize(deserializer)?;
     match set.as_ref().map(PreferenceSet::complete) {
         Some(Err(error)) => Err(serde::de::Error::custom(error)),
@@ -270,7 +272,10 @@ mod tests {
     fn a_rubric_is_read_and_written_unchanged() {
         let read = rubric(DESCRIPTIONS).unwrap();
         assert_eq!(read.score_descriptions.get(Score::new(4).unwrap()), "d");
-        assert_eq!(serde_json::to_string(&read).unwrap(), format!(r#"{{"criteria":"?","score_descriptions":{{{DESCRIPTIONS}}}}}"#));
+        assert_eq!(
+            serde_json::to_string(&read).unwrap(),
+            format!(r#"{{"criteria":"?","score_descriptions":{{{DESCRIPTIONS}}}}}"#)
+        );
     }
 
     #[test]
@@ -291,8 +296,9 @@ mod tests {
 
     #[test]
     fn a_row_with_three_preferences_names_the_missing_one() {
-        let preference =
-            |dimension: &str| format!(r#"{{"dimension":"{dimension}","subdimension":"a","preference":"b","description":"c"}}"#);
+        let preference = |dimension: &str| {
+            format!(r#"{{"dimension":"{dimension}","subdimension":"a","preference":"b","description":"c"}}"#)
+        };
         let row = |dimensions: &[&str]| {
             let set: Vec<String> = dimensions.iter().map(|dimension| preference(dimension)).collect();
             format!(r#"{{"preference_set":[{}],"system":"s","prompt":"p","output":"o"}}"#, set.join(","))
@@ -300,17 +306,31 @@ mod tests {
         let read = |dimensions: &[&str]| serde_json::from_str::<SftRecord>(&row(dimensions));
         let all = ["harmlessness", "style", "informativeness", "background_knowledge"];
         let set = read(&all).unwrap().preference_set.unwrap();
-        assert_eq!(set.iter().map(|preference| preference.dimension.as_str()).collect::<Vec<_>>(), all, "in the order of the file");
+        assert_eq!(
+            set.iter().map(|preference| preference.dimension.as_str()).collect::<Vec<_>>(),
+            all,
+            "in the order of the file"
+        );
         let error = read(&all[..3]).unwrap_err().to_string();
         assert!(error.starts_with("the preference set has no background_knowledge preference"), "{error}");
-        assert!(serde_json::from_str::<SftRecord>(r#"{"preference_set":null,"system":"s","prompt":"p","output":"o"}"#).is_ok());
+        assert!(
+            serde_json::from_str::<SftRecord>(
+                r#"{"preference_set":null,"system":"s","prompt":"p","output":"o"}"#
+            )
+            .is_ok()
+        );
     }
 
     #[test]
     fn pairs_of_several_turns_keep_the_turns_before_the_last_question() {
         let dialogue = |answer: &str| {
-            [("user", "My name is Ada."), ("assistant", "Hello, Ada."), ("user", "What is my name?"), ("assistant", answer)]
-                .map(|(role, content)| serde_json::json!({ "role": role, "content": content }))
+            [
+                ("user", "My name is Ada."),
+                ("assistant", "Hello, Ada."),
+                ("user", "What is my name?"),
+                ("assistant", answer),
+            ]
+            .map(|(role, content)| serde_json::json!({ "role": role, "content": content }))
         };
         let row = |system: &str, chosen: serde_json::Value, rejected: serde_json::Value| -> PairRecord {
             let prompt = "What is my name?";
@@ -338,9 +358,15 @@ mod tests {
         let old = r#"{"id": 7, "user_prompt": "u", "system_prompt": "s", "reference_answer": "r",
                       "main_source": "mpa", "original_source": "flask", "rubric": []}"#;
         let record: BenchRecord = serde_json::from_str(old).unwrap();
-        assert_eq!((record.id.as_deref(), record.source.as_str(), record.prompt.as_str()), (Some("7"), "flask", "u"));
+        assert_eq!(
+            (record.id.as_deref(), record.source.as_str(), record.prompt.as_str()),
+            (Some("7"), "flask", "u")
+        );
         let new = serde_json::to_string(&record).unwrap();
-        assert_eq!(new, r#"{"id":"7","source":"flask","system":"s","prompt":"u","reference_answer":"r","rubrics":[]}"#);
+        assert_eq!(
+            new,
+            r#"{"id":"7","source":"flask","system":"s","prompt":"u","reference_answer":"r","rubrics":[]}"#
+        );
         assert_eq!(serde_json::from_str::<BenchRecord>(&new).unwrap(), record);
     }
 }

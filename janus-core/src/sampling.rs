@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// Sampling parameters. The default is neutral: it samples from the model's own distribution, with no filter and no
-/// penalty, up to 1,024 new tokens. [`SamplingParams::paper`] has the paper's.
+/// Sampling parameters. The default is neutral: it samples from the model's own distribution, with no filter
+/// and no penalty, up to 1,024 new tokens. [`SamplingParams::paper`] has the paper's.
 ///
-/// Fields are added in minor versions: write `SamplingParams { seed: 1, ..SamplingParams::default() }`. The order of the
-/// fields is the order in files and in the keys of call journals.
+/// Fields are added in minor versions: write `SamplingParams { seed: 1, ..SamplingParams::default() }`. The
+/// order of the fields is the order in files and in the keys of call journals.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SamplingParams {
@@ -33,13 +33,15 @@ pub struct SamplingParams {
     pub stop: Vec<String>,
     /// Return the log-probability of each generated token.
     pub logprobs: bool,
-    /// How many of the most likely tokens to return at each position; above 0 it requires [`logprobs`](Self::logprobs).
+    /// How many of the most likely tokens to return at each position; above 0 it requires
+    /// [`logprobs`](Self::logprobs).
     pub top_logprobs: usize,
 }
 
 impl Default for SamplingParams {
-    /// One sample of the model's own distribution, with no log-probabilities, seed 0 and at most 1,024 new tokens. The limit
-    /// only bounds the cost; an answer that reaches it ends with [`FinishReason::Length`](crate::FinishReason::Length).
+    /// One sample of the model's own distribution, with no log-probabilities, seed 0 and at most 1,024 new
+    /// tokens. The limit only bounds the cost; an answer that reaches it ends with
+    /// [`FinishReason::Length`](crate::FinishReason::Length).
     fn default() -> Self {
         Self {
             temperature: 1.0,
@@ -58,8 +60,8 @@ impl Default for SamplingParams {
 }
 
 impl SamplingParams {
-    /// The parameters of the paper's inference script: temperature 1, top-p 0.9, repetition penalty 1.03, at most 1,024 new
-    /// tokens.
+    /// The parameters of the paper's inference script: temperature 1, top-p 0.9, repetition penalty 1.03, at
+    /// most 1,024 new tokens.
     pub fn paper() -> Self {
         Self { temperature: 1.0, top_p: 0.9, repetition_penalty: 1.03, max_tokens: 1024, ..Self::default() }
     }
@@ -74,7 +76,9 @@ impl SamplingParams {
     /// # Errors
     /// [`Error::Sampling`] names the first parameter that is out of range.
     pub fn validate(&self) -> Result<()> {
-        let wrong = |field, got: &dyn ToString, expected| Err(Error::Sampling { field, got: got.to_string(), expected });
+        let wrong = |field, got: &dyn ToString, expected| {
+            Err(Error::Sampling { field, got: got.to_string(), expected })
+        };
         if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
             return wrong("temperature", &self.temperature, "a finite number, 0 or more");
         }
@@ -109,7 +113,9 @@ mod tests {
 
     #[test]
     fn the_default_is_neutral_and_the_paper_preset_is_that_of_its_script() {
-        let filters = |p: &SamplingParams| (p.temperature, p.top_p, p.top_k, p.min_p, p.repetition_penalty, p.max_tokens);
+        let filters = |p: &SamplingParams| {
+            (p.temperature, p.top_p, p.top_k, p.min_p, p.repetition_penalty, p.max_tokens)
+        };
         assert_eq!(filters(&SamplingParams::default()), (1.0, 1.0, 0, 0.0, 1.0, 1024));
         assert_eq!(filters(&SamplingParams::paper()), (1.0, 0.9, 0, 0.0, 1.03, 1024));
         assert_eq!(filters(&SamplingParams::greedy(10)), (0.0, 1.0, 0, 0.0, 1.0, 10));

@@ -26,7 +26,12 @@ pub enum Dimension {
 
 impl Dimension {
     /// All four, in the paper's order.
-    pub const ALL: [Dimension; 4] = [Dimension::Style, Dimension::BackgroundKnowledge, Dimension::Informativeness, Dimension::Harmlessness];
+    pub const ALL: [Dimension; 4] = [
+        Dimension::Style,
+        Dimension::BackgroundKnowledge,
+        Dimension::Informativeness,
+        Dimension::Harmlessness,
+    ];
 
     /// The dimension's key in data: lower snake case.
     pub fn as_str(self) -> &'static str {
@@ -51,7 +56,10 @@ impl FromStr for Dimension {
     /// Parses a key; the spelling of a heading ("Background knowledge") is accepted too.
     fn from_str(name: &str) -> Result<Self> {
         let key = name.trim().to_lowercase().replace([' ', '-'], "_");
-        Dimension::ALL.into_iter().find(|d| d.as_str() == key).ok_or_else(|| Error::UnknownDimension { got: name.into() })
+        Dimension::ALL
+            .into_iter()
+            .find(|d| d.as_str() == key)
+            .ok_or_else(|| Error::UnknownDimension { got: name.into() })
     }
 }
 
@@ -106,12 +114,15 @@ impl Taxonomy {
     /// descriptions are instructions that a model can follow on any topic.
     pub fn seed() -> Self {
         Self::new(SEED.iter().flat_map(|(dimension, subdimension, labels)| {
-            labels.iter().map(|&(name, description)| Preference::new(*dimension, *subdimension, name, description))
+            labels
+                .iter()
+                .map(|&(name, description)| Preference::new(*dimension, *subdimension, name, description))
         }))
     }
 
-    /// Reads `{dimension: {subdimension: [label, …]}}` or `{dimension: {subdimension: {label: description}}}`.
-    /// Subdimensions are lower-cased, as in the datasets. A label without a description gets an empty one.
+    /// Reads `{dimension: {subdimension: [label, …]}}` or `{dimension: {subdimension: {label:
+    /// description}}}`. Subdimensions are lower-cased, as in the datasets. A label without a description gets
+    /// an empty one.
     ///
     /// # Errors
     /// A JSON error with its line; an unknown dimension is one too.
@@ -135,7 +146,12 @@ impl Taxonomy {
 
     /// Adds a preference unless the tree has it already; returns whether it was added.
     pub fn insert(&mut self, preference: Preference) -> bool {
-        let leaves = self.tree.entry(preference.dimension).or_default().entry(preference.subdimension.clone()).or_default();
+        let leaves = self
+            .tree
+            .entry(preference.dimension)
+            .or_default()
+            .entry(preference.subdimension.clone())
+            .or_default();
         let new = !leaves.contains(&preference);
         if new {
             leaves.push(preference);
@@ -174,8 +190,8 @@ impl Taxonomy {
         self.tree.get(&dimension).and_then(|subs| subs.get(subdimension)).map_or(&[], Vec::as_slice)
     }
 
-    /// Reads a preference as a user writes it, `DIMENSION/SUBDIMENSION=NAME`: either one of this taxonomy by its
-    /// name, or a new one with its description, such as `style/rhyme=verse: Answer in verse.`
+    /// Reads a preference as a user writes it, `DIMENSION/SUBDIMENSION=NAME`: either one of this taxonomy by
+    /// its name, or a new one with its description, such as `style/rhyme=verse: Answer in verse.`
     ///
     /// # Errors
     /// [`Error::PreferenceText`], [`Error::UnknownDimension`], [`Error::UnknownPreference`].
@@ -208,7 +224,11 @@ impl Taxonomy {
             return Err(Error::UnknownPreference { place: dimension.to_string(), got: subdimension, known });
         }
         let known = there.iter().map(|preference| preference.name.clone()).collect();
-        Err(Error::UnknownPreference { place: format!("{dimension}/{subdimension}"), got: name.into(), known })
+        Err(Error::UnknownPreference {
+            place: format!("{dimension}/{subdimension}"),
+            got: name.into(),
+            known,
+        })
     }
 
     /// Draws a complete preference set: for each dimension a subdimension, then one of its preferences.
@@ -218,7 +238,8 @@ impl Taxonomy {
     /// [`Error::EmptyDimension`] if a dimension has no preference.
     pub fn sample(&self, rng: &mut impl Rng) -> Result<PreferenceSet> {
         let draw = |dimension, rng: &mut _| {
-            let subdimensions: Vec<&Vec<Preference>> = self.tree.get(&dimension).into_iter().flat_map(BTreeMap::values).collect();
+            let subdimensions: Vec<&Vec<Preference>> =
+                self.tree.get(&dimension).into_iter().flat_map(BTreeMap::values).collect();
             let leaves = subdimensions.choose(rng).and_then(|leaves| leaves.choose(rng));
             leaves.cloned().ok_or(Error::EmptyDimension { dimension })
         };
@@ -331,22 +352,35 @@ mod tests {
 
     #[test]
     fn labels_are_read_with_and_without_descriptions() {
-        let mut tree =
-            Taxonomy::from_json(r#"{"Style": {"Tone": ["Warm", "a/b"]}, "background_knowledge": {"basic": {"x": "y"}}}"#).unwrap();
+        let mut tree = Taxonomy::from_json(
+            r#"{"Style": {"Tone": ["Warm", "a/b"]}, "background_knowledge": {"basic": {"x": "y"}}}"#,
+        )
+        .unwrap();
         assert_eq!(tree.preferences(Dimension::Style, "tone")[1].name, "a/b");
         assert_eq!(tree.preferences(Dimension::BackgroundKnowledge, "basic")[0].description, "y");
         assert_eq!(tree.merge(Taxonomy::seed()), 40);
         assert_eq!(tree.merge(Taxonomy::seed()), 0);
-        assert!(Taxonomy::from_json(r#"{"Stile": {}}"#).unwrap_err().to_string().contains("unknown dimension \"Stile\""));
+        assert!(
+            Taxonomy::from_json(r#"{"Stile": {}}"#)
+                .unwrap_err()
+                .to_string()
+                .contains("unknown dimension \"Stile\"")
+        );
     }
 
     #[test]
     fn a_preference_is_parsed_by_name_or_with_a_new_description() {
         let read = |text: &str| Taxonomy::seed().parse_preference(text);
-        assert_eq!(read("style/format=bullet list").unwrap().description, "Write the answer as a bullet list.");
+        assert_eq!(
+            read("style/format=bullet list").unwrap().description,
+            "Write the answer as a bullet list."
+        );
         assert_eq!(read("Background knowledge/ Expert =Peer to Peer").unwrap().name, "peer to peer");
         let own = read("style/rhyme=verse: Answer in verse.").unwrap();
-        assert_eq!((own.subdimension.as_str(), own.name.as_str(), own.description.as_str()), ("rhyme", "verse", "Answer in verse."));
+        assert_eq!(
+            (own.subdimension.as_str(), own.name.as_str(), own.description.as_str()),
+            ("rhyme", "verse", "Answer in verse.")
+        );
         for (text, expected) in [
             ("style=warm", "expected DIMENSION/SUBDIMENSION=NAME"),
             ("style/tone=", "expected DIMENSION/SUBDIMENSION=NAME"),
@@ -369,6 +403,9 @@ mod tests {
         }
         assert_eq!(seen.len(), 40);
         let style_only = Taxonomy::new(seed.iter().filter(|p| p.dimension == Dimension::Style).cloned());
-        assert_eq!(style_only.sample(&mut rng).unwrap_err(), Error::EmptyDimension { dimension: Dimension::BackgroundKnowledge });
+        assert_eq!(
+            style_only.sample(&mut rng).unwrap_err(),
+            Error::EmptyDimension { dimension: Dimension::BackgroundKnowledge }
+        );
     }
 }

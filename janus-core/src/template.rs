@@ -13,8 +13,8 @@ use crate::{Error, Message, Result, Role};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ChatTemplate {
-    /// Janus' variant of Mistral-instruct: `<s>[INST] {system}\n{user} [/INST]`, the response tokenised on its own,
-    /// `</s>`. Without a system message its line is left out; the markers stay.
+    /// Janus' variant of Mistral-instruct: `<s>[INST] {system}\n{user} [/INST]`, the response tokenised on
+    /// its own, `</s>`. Without a system message its line is left out; the markers stay.
     #[serde(rename = "mistral-instruct")]
     MistralInstruct,
     /// ChatML: `<|im_start|>{role}\n{content}<|im_end|>\n` for each message.
@@ -106,8 +106,9 @@ impl ChatTemplate {
         }
     }
 
-    /// Renders a prompt: the conversation so far, whoever wrote the last message, up to where the model starts to generate. ChatML takes
-    /// any order of messages, as the template that models ship with does. `mistral-instruct` needs that of [`render`](Self::render).
+    /// Renders a prompt: the conversation so far, whoever wrote the last message, up to where the model
+    /// starts to generate. ChatML takes any order of messages, as the template that models ship with does.
+    /// `mistral-instruct` needs that of [`render`](Self::render).
     ///
     /// ```
     /// use janus_core::{ChatTemplate, Message};
@@ -128,13 +129,16 @@ impl ChatTemplate {
         Ok(out)
     }
 
-    /// Renders a conversation up to the end of the last message's content, so that the model continues that message.
+    /// Renders a conversation up to the end of the last message's content, so that the model continues that
+    /// message.
     ///
     /// # Errors
     /// Those of [`render_prompt`](Self::render_prompt).
     pub fn render_unfinished(self, messages: &[Message]) -> Result<Rendered> {
         let mut rendered = self.render_prompt(messages)?;
-        let ends_last = |segment: &Segment| segment.special && segment.message + 1 == messages.len() && segment.text == self.end_of_turn();
+        let ends_last = |segment: &Segment| {
+            segment.special && segment.message + 1 == messages.len() && segment.text == self.end_of_turn()
+        };
         if let Some(end) = rendered.segments.iter().rposition(ends_last) {
             rendered.segments.truncate(end);
         }
@@ -266,7 +270,12 @@ mod tests {
     use super::*;
 
     fn conversation() -> Vec<Message> {
-        vec![Message::system("Be kind."), Message::user("Hi?"), Message::assistant("Hello."), Message::user("Bye?")]
+        vec![
+            Message::system("Be kind."),
+            Message::user("Hi?"),
+            Message::assistant("Hello."),
+            Message::user("Bye?"),
+        ]
     }
 
     #[test]
@@ -283,8 +292,14 @@ mod tests {
     fn chatml_layout() {
         let text = |messages: &[Message]| ChatTemplate::ChatMl.render(messages).unwrap().text();
         let all = conversation();
-        assert_eq!(text(&all[..2]), "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi?<|im_end|>\n<|im_start|>assistant\n");
-        assert_eq!(text(&all[1..3]), "<|im_start|>user\nHi?<|im_end|>\n<|im_start|>assistant\nHello.<|im_end|>\n");
+        assert_eq!(
+            text(&all[..2]),
+            "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi?<|im_end|>\n<|im_start|>assistant\n"
+        );
+        assert_eq!(
+            text(&all[1..3]),
+            "<|im_start|>user\nHi?<|im_end|>\n<|im_start|>assistant\nHello.<|im_end|>\n"
+        );
     }
 
     #[test]
@@ -300,7 +315,8 @@ mod tests {
     fn only_assistant_messages_and_their_end_of_turn_are_trained() {
         for template in [ChatTemplate::MistralInstruct, ChatTemplate::ChatMl] {
             let rendered = template.render(&conversation()[..3]).unwrap();
-            let trained: Vec<_> = rendered.segments.iter().filter(|s| s.trained).map(|s| s.text.as_str()).collect();
+            let trained: Vec<_> =
+                rendered.segments.iter().filter(|s| s.trained).map(|s| s.text.as_str()).collect();
             assert_eq!(trained, ["Hello.", template.end_of_turn()]);
         }
     }
@@ -312,7 +328,10 @@ mod tests {
         let chatml = ChatTemplate::ChatMl;
         let whole = "<|im_start|>user\nCount.<|im_end|>\n<|im_start|>assistant\n1, 2,<|im_end|>\n<|im_start|>assistant\n";
         assert_eq!(chatml.render_prompt(&messages).unwrap().text(), whole);
-        assert_eq!(chatml.render_unfinished(&messages).unwrap().text(), "<|im_start|>user\nCount.<|im_end|>\n<|im_start|>assistant\n1, 2,");
+        assert_eq!(
+            chatml.render_unfinished(&messages).unwrap().text(),
+            "<|im_start|>user\nCount.<|im_end|>\n<|im_start|>assistant\n1, 2,"
+        );
         let open = chatml.render_unfinished(&[user.clone(), Message::assistant("")]).unwrap();
         assert_eq!(open.segments, chatml.render_prompt(std::slice::from_ref(&user)).unwrap().segments);
         assert!(chatml.render_prompt(&[answer, user.clone(), user.clone()]).is_ok(), "any order");

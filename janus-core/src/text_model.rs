@@ -27,9 +27,13 @@ pub trait TextModel {
     /// The model's name in results.
     fn name(&self) -> &str;
 
-    /// Continues every text, in any order: `on_answer(index, answer)` is called exactly once for each index of
-    /// `requests`, with `sampling.n` continuations (without the text itself) or the request's own error.
-    fn continue_each(&self, requests: &[TextRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>));
+    /// Continues every text, in any order: `on_answer(index, answer)` is called exactly once for each index
+    /// of `requests`, with `sampling.n` continuations (without the text itself) or the request's own error.
+    fn continue_each(
+        &self,
+        requests: &[TextRequest],
+        on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>),
+    );
 }
 
 /// The loss of a text under a language model.
@@ -50,9 +54,11 @@ pub trait TextLosses {
     fn losses(&self, texts: &[String]) -> Vec<Result<TextLoss, ModelError>>;
 }
 
-/// Adapts a [`TextModel`] to [`ChatModel`]: the user's message is continued as plain text, without a template.
+/// Adapts a [`TextModel`] to [`ChatModel`]: the user's message is continued as plain text, without a
+/// template.
 ///
-/// A request with a system message or several turns is an error, because without a template it cannot be rendered.
+/// A request with a system message or several turns is an error, because without a template it cannot be
+/// rendered.
 #[derive(Debug, Clone, Copy)]
 pub struct Continuing<M>(pub M);
 
@@ -61,14 +67,22 @@ impl<M: TextModel> ChatModel for Continuing<M> {
         self.0.name()
     }
 
-    fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+    fn generate_each(
+        &self,
+        requests: &[ChatRequest],
+        on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>),
+    ) {
         let (mut indices, mut texts) = (Vec::new(), Vec::new());
         for (index, request) in requests.iter().enumerate() {
             let id = request.id.clone();
             match &request.messages[..] {
                 [text] => {
                     indices.push(index);
-                    texts.push(TextRequest { id, text: text.content.clone(), sampling: request.sampling.clone() });
+                    texts.push(TextRequest {
+                        id,
+                        text: text.content.clone(),
+                        sampling: request.sampling.clone(),
+                    });
                 }
                 messages => {
                     let reason = format!(
@@ -95,10 +109,15 @@ mod tests {
             "more"
         }
 
-        fn continue_each(&self, requests: &[TextRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+        fn continue_each(
+            &self,
+            requests: &[TextRequest],
+            on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>),
+        ) {
             for (index, request) in requests.iter().enumerate().rev() {
                 let text = format!(" and more of {}", request.text);
-                let generation = Generation::new(text).with_finish_reason(FinishReason::Length).with_tokens(1, 1);
+                let generation =
+                    Generation::new(text).with_finish_reason(FinishReason::Length).with_tokens(1, 1);
                 on_answer(index, Ok(vec![generation; request.sampling.n]));
             }
         }
@@ -116,9 +135,14 @@ mod tests {
             request("d", vec![Message::user("z")]),
         ];
         let answers = Continuing(More).generate(&requests);
-        let texts_of = |index: usize| answers[index].as_ref().map(|all| all.iter().map(|one| one.text.as_str()).collect::<Vec<_>>());
+        let texts_of = |index: usize| {
+            answers[index].as_ref().map(|all| all.iter().map(|one| one.text.as_str()).collect::<Vec<_>>())
+        };
         assert_eq!(texts_of(1).unwrap(), [" and more of y"; 2]);
         assert_eq!(texts_of(3).unwrap(), [" and more of z"; 2]);
-        assert!(texts_of(0).unwrap_err().to_string().contains("got 2") && texts_of(2).unwrap_err().to_string().contains("got 0"));
+        assert!(
+            texts_of(0).unwrap_err().to_string().contains("got 2")
+                && texts_of(2).unwrap_err().to_string().contains("got 0")
+        );
     }
 }

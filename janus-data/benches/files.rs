@@ -6,7 +6,8 @@ use janus_core::{Message, PairRecord};
 use janus_data::{read, write_all, write_records};
 
 fn pairs(rows: usize) -> Vec<PairRecord> {
-    let conversation = |prompt: &str, answer: &str| vec![Message::user(prompt), Message::assistant(answer.repeat(60))];
+    let conversation =
+        |prompt: &str, answer: &str| vec![Message::user(prompt), Message::assistant(answer.repeat(60))];
     let row = |index| {
         let prompt = format!("Question {index}: {}", "why does the kite fly? ".repeat(20));
         PairRecord {
@@ -24,7 +25,8 @@ fn pairs(rows: usize) -> Vec<PairRecord> {
 fn reading(criterion: &mut Criterion) {
     let rows = pairs(1000);
     let folder = tempfile::tempdir().unwrap();
-    let [jsonl, gz, parquet] = ["rows.jsonl", "rows.jsonl.gz", "rows.parquet"].map(|name| folder.path().join(name));
+    let [jsonl, gz, parquet] =
+        ["rows.jsonl", "rows.jsonl.gz", "rows.parquet"].map(|name| folder.path().join(name));
     write_all(&jsonl, &rows).unwrap();
     write_all(&gz, &rows).unwrap();
     write_records(&parquet, &rows).unwrap();
@@ -34,7 +36,9 @@ fn reading(criterion: &mut Criterion) {
     group.throughput(Throughput::Bytes(std::fs::metadata(&jsonl).unwrap().len()));
     for path in [jsonl, gz, parquet] {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        group.bench_function(name, |bench| bench.iter(|| read::<PairRecord>(&path).unwrap().map(Result::unwrap).count()));
+        group.bench_function(name, |bench| {
+            bench.iter(|| read::<PairRecord>(&path).unwrap().map(Result::unwrap).count())
+        });
     }
 }
 

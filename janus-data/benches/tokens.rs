@@ -6,7 +6,8 @@ use janus_core::{ChatTemplate, Message, stream};
 use janus_data::{TokenRow, Tokenizer, pack};
 use rand::Rng;
 
-const WORDS: [&str; 12] = ["the", "kite", "flies", "over", "a", "green", "hill", "because", "wind", "lifts", "its", "sail"];
+const WORDS: [&str; 12] =
+    ["the", "kite", "flies", "over", "a", "green", "hill", "because", "wind", "lifts", "its", "sail"];
 
 fn sentence(rng: &mut impl Rng, words: usize) -> String {
     (0..words).map(|_| WORDS[rng.random_range(0..WORDS.len())]).collect::<Vec<_>>().join(" ")
@@ -26,10 +27,17 @@ fn tokenising(criterion: &mut Criterion) {
     let template = ChatTemplate::MistralInstruct;
     let texts = conversations.iter().flatten().map(|message| message.content.as_str());
     let tokenizer = Tokenizer::train(texts, 400, template.special_tokens()).unwrap();
-    let tokens = tokenizer.conversations(template, &conversations).unwrap().iter().map(|row| row.ids.len() as u64).sum();
+    let tokens = tokenizer
+        .conversations(template, &conversations)
+        .unwrap()
+        .iter()
+        .map(|row| row.ids.len() as u64)
+        .sum();
     let mut group = criterion.benchmark_group("tokenise");
     group.throughput(Throughput::Elements(tokens));
-    group.bench_function("conversations", |bench| bench.iter(|| tokenizer.conversations(template, &conversations).unwrap()));
+    group.bench_function("conversations", |bench| {
+        bench.iter(|| tokenizer.conversations(template, &conversations).unwrap())
+    });
     group.finish();
 
     let rows: Vec<TokenRow> = (0..20_000)
@@ -38,7 +46,9 @@ fn tokenising(criterion: &mut Criterion) {
         .collect();
     let mut group = criterion.benchmark_group("pack");
     group.throughput(Throughput::Elements(rows.len() as u64));
-    group.bench_function("20k rows into 8192", |bench| bench.iter_batched(|| (), |()| pack(&rows, 8192).unwrap(), BatchSize::PerIteration));
+    group.bench_function("20k rows into 8192", |bench| {
+        bench.iter_batched(|| (), |()| pack(&rows, 8192).unwrap(), BatchSize::PerIteration)
+    });
 }
 
 criterion_group!(benches, tokenising);

@@ -1,5 +1,6 @@
-//! Converts a file of records to the format that the name of the target implies: `cargo run -p janus-data --example convert -- KIND FROM TO`,
-//! where KIND is `sft`, `pairs`, `reward` or `bench`. Every row is checked.
+//! Converts a file of records to the format that the name of the target implies: `cargo run -p janus-data
+//! --example convert -- KIND FROM TO`, where KIND is `sft`, `pairs`, `reward` or `bench`. Every row is
+//! checked.
 
 use janus_core::{BenchRecord, PairRecord, RewardRecord, SftRecord};
 use janus_data::{ArrowRecord, Result, read_all, write_records};

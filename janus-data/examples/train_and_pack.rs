@@ -10,14 +10,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let examples = [
         ("Answer like a pirate.", "What is a kite?", "Arr, a sail on a string, matey!"),
         ("Answer in one word.", "What flies a kite?", "Wind."),
-        ("Answer for a child.", "Why does a kite fly?", "The wind pushes it up, and you hold it by the string."),
+        (
+            "Answer for a child.",
+            "Why does a kite fly?",
+            "The wind pushes it up, and you hold it by the string.",
+        ),
     ];
     let texts = examples.iter().flat_map(|&(system, user, answer)| [system, user, answer]);
     let tokenizer = Tokenizer::train(texts, 400, template.special_tokens())?;
     println!("{} tokens in the vocabulary", tokenizer.vocab_size());
 
-    let conversations =
-        examples.map(|(system, user, answer)| vec![Message::system(system), Message::user(user), Message::assistant(answer)]);
+    let conversations = examples.map(|(system, user, answer)| {
+        vec![Message::system(system), Message::user(user), Message::assistant(answer)]
+    });
     let rows = tokenizer.conversations(template, &conversations)?;
     for (index, row) in pack(&rows, 160)?.iter().enumerate() {
         println!("packed row {index}: {} tokens, cu_seqlens {:?}", row.ids.len(), row.cu_seqlens);

@@ -9,10 +9,14 @@ use crate::{Error, Result};
 
 /// See [`crate::Tokenizer::train`].
 ///
-/// The trainer of `tokenizers` keeps its counts in hash maps with a random iteration order. The result does not depend on
-/// that order: pairs are merged by count, then by id. If a pair is queued twice, both entries have the same count and
-/// are adjacent in the queue.
-pub(crate) fn train<'a>(texts: impl Iterator<Item = &'a str>, vocab_size: usize, special_tokens: &[&str]) -> Result<Tokenizer> {
+/// The trainer of `tokenizers` keeps its counts in hash maps with a random iteration order. The result does
+/// not depend on that order: pairs are merged by count, then by id. If a pair is queued twice, both entries
+/// have the same count and are adjacent in the queue.
+pub(crate) fn train<'a>(
+    texts: impl Iterator<Item = &'a str>,
+    vocab_size: usize,
+    special_tokens: &[&str],
+) -> Result<Tokenizer> {
     if vocab_size < 256 + special_tokens.len() {
         return Err(Error::VocabularyTooSmall { vocab_size, special_tokens: special_tokens.len() });
     }
@@ -30,14 +34,16 @@ pub(crate) fn train<'a>(texts: impl Iterator<Item = &'a str>, vocab_size: usize,
     let mut tokenizer = Tokenizer::new(BPE::default());
     tokenizer.with_pre_tokenizer(Some(layout)).with_decoder(Some(layout));
     let texts: Vec<&str> = texts.collect();
-    tokenizer.train(&mut trainer, texts.into_iter()).map_err(|cause| Error::Tokenizer { doing: "be trained", cause })?;
+    tokenizer
+        .train(&mut trainer, texts.into_iter())
+        .map_err(|cause| Error::Tokenizer { doing: "be trained", cause })?;
     Ok(tokenizer)
 }
 
 /// Rejects special tokens that ordinary text could be encoded as.
 ///
-/// The trainer gives a merge that spells a special token the id of that token. Merges never cross the pieces of the
-/// pre-tokenizer, so no merge can spell a special token of several pieces.
+/// The trainer gives a merge that spells a special token the id of that token. Merges never cross the pieces
+/// of the pre-tokenizer, so no merge can spell a special token of several pieces.
 fn check_special_tokens(special_tokens: &[&str], layout: ByteLevel) -> Result<()> {
     for (index, &token) in special_tokens.iter().enumerate() {
         let rejected = |rule| Err(Error::SpecialToken { token: token.into(), rule });
@@ -48,9 +54,13 @@ fn check_special_tokens(special_tokens: &[&str], layout: ByteLevel) -> Result<()
             return rejected("it must consist of printable ASCII characters without spaces");
         }
         let mut pieces = PreTokenizedString::from(token);
-        layout.pre_tokenize(&mut pieces).map_err(|cause| Error::Tokenizer { doing: "split a special token", cause })?;
+        layout
+            .pre_tokenize(&mut pieces)
+            .map_err(|cause| Error::Tokenizer { doing: "split a special token", cause })?;
         if pieces.get_splits(OffsetReferential::Original, OffsetType::Byte).len() < 2 {
-            return rejected("ordinary text could be encoded as it; combine letters and punctuation, like <end>");
+            return rejected(
+                "ordinary text could be encoded as it; combine letters and punctuation, like <end>",
+            );
         }
     }
     Ok(())

@@ -10,10 +10,10 @@ use serde_json::{Map, json};
 
 use crate::{Journal, Result};
 
-/// The answers of chat models, by everything that changes them: the model's name, the messages, the sampling parameters
-/// and the [endpoint](Self::of_endpoint), if it is stated: state it for a model behind an API, as two services may call different
-/// models by one name. The request's id is not part of the key: the same request under another id finds the answer. For another
-/// sample of the same prompt, change the seed.
+/// The answers of chat models, by everything that changes them: the model's name, the messages, the sampling
+/// parameters and the [endpoint](Self::of_endpoint), if it is stated: state it for a model behind an API, as
+/// two services may call different models by one name. The request's id is not part of the key: the same
+/// request under another id finds the answer. For another sample of the same prompt, change the seed.
 ///
 /// Threads may share one journal; its file is locked while it is open.
 #[derive(Debug)]
@@ -33,23 +33,27 @@ impl CallJournal {
     /// Opens the journal at a path, or creates it, with the folder that it lies in.
     ///
     /// # Errors
-    /// Those of [`Journal::open_as`]. An entry that cannot be read is an error: if it were dropped, its answer would be paid
-    /// for again.
+    /// Those of [`Journal::open_as`]. An entry that cannot be read is an error: if it were dropped, its
+    /// answer would be paid for again.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
-        let header: Map<_, _> = [("format".to_string(), json!("janus-calls")), ("version".to_string(), json!(1))].into_iter().collect();
+        let header: Map<_, _> =
+            [("format".to_string(), json!("janus-calls")), ("version".to_string(), json!(1))]
+                .into_iter()
+                .collect();
         Ok(Self { journal: Mutex::new(Journal::open_as(path, &header)?), endpoint: None, or_untagged: false })
     }
 
-    /// Sets the endpoint of the calls that follow. The same message may be a question for a chat endpoint and a text to
-    /// complete for another, so the endpoint is part of the key. Calls without an endpoint are chat calls.
+    /// Sets the endpoint of the calls that follow. The same message may be a question for a chat endpoint and
+    /// a text to complete for another, so the endpoint is part of the key. Calls without an endpoint are chat
+    /// calls.
     pub fn of_endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoint = Some(endpoint.into());
         self
     }
 
-    /// Falls back to an answer that was stored without an endpoint if this endpoint has no answer of its own. This is for a
-    /// journal that was begun without endpoints, so that nothing in it is paid for again. New answers are stored under the
-    /// endpoint.
+    /// Falls back to an answer that was stored without an endpoint if this endpoint has no answer of its own.
+    /// This is for a journal that was begun without endpoints, so that nothing in it is paid for again. New
+    /// answers are stored under the endpoint.
     pub fn or_untagged(mut self) -> Self {
         self.or_untagged = true;
         self
@@ -68,7 +72,9 @@ impl CallJournal {
     pub fn get(&self, model: &str, request: &ChatRequest) -> Option<Vec<Generation>> {
         let journal = self.journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // An entry of fewer samples than asked for is no answer to this request.
-        let answer = |key: &str| journal.get(key).map(|entry| &entry.generations).filter(|all| all.len() == request.sampling.n);
+        let answer = |key: &str| {
+            journal.get(key).map(|entry| &entry.generations).filter(|all| all.len() == request.sampling.n)
+        };
         let untagged = || self.or_untagged.then(|| answer(&Self::key(model, request))).flatten();
         answer(&self.own_key(model, request)).or_else(untagged).cloned()
     }
@@ -102,8 +108,9 @@ fn key(endpoint: Option<&str>, model: &str, request: &ChatRequest) -> String {
     blake3::hash(content.to_string().as_bytes()).to_hex().to_string()
 }
 
-/// A chat model behind a [`CallJournal`]. Each answer is written to the journal before it is returned, requests that the
-/// journal answers are not sent, and equal requests are sent once. Failures are not journalled.
+/// A chat model behind a [`CallJournal`]. Each answer is written to the journal before it is returned,
+/// requests that the journal answers are not sent, and equal requests are sent once. Failures are not
+/// journalled.
 ///
 /// ```
 /// # use janus_core::{ChatModel, ChatRequest, Generation, Message, ModelError};
@@ -152,7 +159,11 @@ impl<M: ChatModel> ChatModel for Journaled<'_, M> {
         self.model.name()
     }
 
-    fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+    fn generate_each(
+        &self,
+        requests: &[ChatRequest],
+        on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>),
+    ) {
         let name = self.model.name();
         // Only the first request of each key is sent; its answer goes to all requests of that key.
         let (mut sent, mut sharing, mut slots) = (Vec::new(), Vec::<Vec<usize>>::new(), HashMap::new());
@@ -172,18 +183,26 @@ impl<M: ChatModel> ChatModel for Journaled<'_, M> {
             return;
         }
         self.model.generate_each(&sent, &mut |slot, answer| {
-            let failed = |source: Box<dyn std::error::Error + Send + Sync>, id: &str| ModelError::Failed { id: id.into(), source };
-            let answer = answer.and_then(|generations| match self.journal.put(name, &sent[slot], &generations) {
-                Ok(()) => Ok(generations),
-                Err(error) => Err(failed(error.into(), &sent[slot].id)),
-            });
+            let failed = |source: Box<dyn std::error::Error + Send + Sync>, id: &str| ModelError::Failed {
+                id: id.into(),
+                source,
+            };
+            let answer =
+                answer.and_then(|generations| match self.journal.put(name, &sent[slot], &generations) {
+                    Ok(()) => Ok(generations),
+                    Err(error) => Err(failed(error.into(), &sent[slot].id)),
+                });
             // An error cannot be cloned: the requests that share the call get its text.
             let reason = answer.as_ref().err().map(ToString::to_string);
-            let (first, others) = sharing[slot].split_first().map_or((0, &[][..]), |(first, others)| (*first, others));
+            let (first, others) =
+                sharing[slot].split_first().map_or((0, &[][..]), |(first, others)| (*first, others));
             for &index in others {
                 match (&answer, &reason) {
                     (Ok(generations), _) => on_answer(index, Ok(generations.clone())),
-                    (_, reason) => on_answer(index, Err(failed(reason.clone().unwrap_or_default().into(), &requests[index].id))),
+                    (_, reason) => on_answer(
+                        index,
+                        Err(failed(reason.clone().unwrap_or_default().into(), &requests[index].id)),
+                    ),
                 }
             }
             on_answer(first, answer);
@@ -212,12 +231,19 @@ mod tests {
             "scripted"
         }
 
-        fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+        fn generate_each(
+            &self,
+            requests: &[ChatRequest],
+            on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>),
+        ) {
             for (index, request) in requests.iter().enumerate().rev() {
                 self.sent.borrow_mut().push(request.id.clone());
                 let text = request.messages[0].content.clone();
                 if text == "no" && self.refuses {
-                    on_answer(index, Err(ModelError::Request { id: request.id.clone(), reason: "refused".into() }));
+                    on_answer(
+                        index,
+                        Err(ModelError::Request { id: request.id.clone(), reason: "refused".into() }),
+                    );
                     continue;
                 }
                 let generation = Generation::new(text).with_tokens(3, 5);
@@ -227,19 +253,29 @@ mod tests {
     }
 
     fn request(id: &str, text: &str, seed: u64) -> ChatRequest {
-        ChatRequest::new(id, [Message::user(text)]).with_sampling(SamplingParams { seed, ..SamplingParams::greedy(8) })
+        ChatRequest::new(id, [Message::user(text)])
+            .with_sampling(SamplingParams { seed, ..SamplingParams::greedy(8) })
     }
 
     #[test]
     fn answered_requests_are_sent_once_and_failed_ones_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("calls.jsonl");
-        let requests = [request("a", "x", 0), request("b", "no", 0), request("c", "x", 0), request("d", "x", 1), request("e", "no", 0)];
+        let requests = [
+            request("a", "x", 0),
+            request("b", "no", 0),
+            request("c", "x", 0),
+            request("d", "x", 1),
+            request("e", "no", 0),
+        ];
         {
             let journal = CallJournal::open(&path).unwrap();
             let model = Journaled::new(Scripted { refuses: true, ..Scripted::default() }, &journal);
             let answers = model.generate(&requests);
-            assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true, true, false]);
+            assert_eq!(
+                answers.iter().map(Result::is_ok).collect::<Vec<_>>(),
+                [true, false, true, true, false]
+            );
             assert_eq!(answers[4].as_ref().unwrap_err().to_string(), "request e: the model failed");
             assert_eq!(*model.model().sent.borrow(), ["d", "b", "a"], "equal requests are sent once");
             assert_eq!(journal.len(), 2);
@@ -267,7 +303,10 @@ mod tests {
         let edited = whole.replacen("\"yes\"", "7", 1);
         fs::write(&path, &edited).unwrap();
         let error = CallJournal::open(&path).unwrap_err().to_string();
-        let place = format!("{}: line 2, field \"generations[0].text\": expected a string, got integer `7`", path.display());
+        let place = format!(
+            "{}: line 2, field \"generations[0].text\": expected a string, got integer `7`",
+            path.display()
+        );
         assert_eq!(error, format!("{place}: fix the line, or delete it to request its answer again"));
         assert_eq!(fs::read_to_string(&path).unwrap(), edited, "nothing is written to it");
         // As after a kill during the last write.
@@ -307,10 +346,16 @@ mod tests {
     #[test]
     fn a_call_keeps_its_key() {
         let greedy = request("a", "x", 0);
-        assert_eq!(CallJournal::key("m", &greedy), "0cccd0b232ce2a4f6d08c519f2b37971d489160c9dbfc8c8fdbe1c66673624de");
+        assert_eq!(
+            CallJournal::key("m", &greedy),
+            "0cccd0b232ce2a4f6d08c519f2b37971d489160c9dbfc8c8fdbe1c66673624de"
+        );
         let messages = vec![Message::system("Be brief."), Message::user("Why is the sky blue?")];
         let paper = ChatRequest::new("b", messages).with_sampling(SamplingParams::paper());
-        assert_eq!(CallJournal::key("gpt-4", &paper), "1e5d2137f52ddac143cba246841f249774274a8c20b466dda9957bb0a20d3f66");
+        assert_eq!(
+            CallJournal::key("gpt-4", &paper),
+            "1e5d2137f52ddac143cba246841f249774274a8c20b466dda9957bb0a20d3f66"
+        );
     }
 
     #[test]
@@ -339,7 +384,8 @@ mod tests {
         assert_eq!(CallJournal::open(&path).unwrap().get("m", &request), Some(answer("said")));
     }
 
-    /// Judges' journals did not state the service's address: a verdict paid for at one was taken for another's.
+    /// Judges' journals did not state the service's address: a verdict paid for at one was taken for
+    /// another's.
     #[test]
     fn two_services_of_one_models_name_do_not_share_answers_and_untagged_ones_are_not_asked_again() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,15 +1,17 @@
-//! Constructs a Multifaceted Collection with any chat model (paper, section 3): preferences for each instruction, three
-//! preference sets from them, a system message for each set, the gold response, and for the bench a rubric for each preference.
+//! Constructs a Multifaceted Collection with any chat model (paper, section 3): preferences for each
+//! instruction, three preference sets from them, a system message for each set, the gold response, and for
+//! the bench a rubric for each preference.
 //!
 //! ```text
 //! instruction ─▶ 4 × preferences ─▶ 3 sets ─▶ system message ─▶ response ─▶ SFT, SFT small, DPO, ORPO, RM
 //!                                                                     └───▶ 4 × rubric ─▶ bench
 //! ```
 //!
-//! Prompts are files with versioned ids ([`prompt_ids`]). Every answer is checked. An unusable answer is requested
-//! again, with a note on what was wrong; after the last retry it is rejected and counted. Every answer is journalled before
-//! it is used, keyed by everything that it depends on (model, messages, sampling). So a run that was interrupted requests
-//! only what is missing, and a run over more instructions only what is new.
+//! Prompts are files with versioned ids ([`prompt_ids`]). Every answer is checked. An unusable answer is
+//! requested again, with a note on what was wrong; after the last retry it is rejected and counted. Every
+//! answer is journalled before it is used, keyed by everything that it depends on (model, messages,
+//! sampling). So a run that was interrupted requests only what is missing, and a run over more instructions
+//! only what is new.
 
 mod answer;
 mod check;
@@ -90,8 +92,8 @@ pub struct Construction {
     pub seed: u64,
     /// How often an unusable answer is requested again.
     pub retries: usize,
-    /// How to sample; `max_tokens` bounds every step, `seed` and `n` are set by the construction. The default is the
-    /// authors' for their rubrics: temperature 1, top-p 0.9.
+    /// How to sample; `max_tokens` bounds every step, `seed` and `n` are set by the construction. The default
+    /// is the authors' for their rubrics: temperature 1, top-p 0.9.
     pub sampling: SamplingParams,
     /// Share of the instructions that become bench rows, 0 to 1; the others become training rows.
     pub bench_share: f64,
@@ -106,8 +108,8 @@ impl Default for Construction {
     }
 }
 
-/// The built-in tree from which the examples in prompts are drawn: five preferences for each of the twenty published
-/// subdimensions, all written for this crate. Two of the five are those of [`Taxonomy::seed`].
+/// The built-in tree from which the examples in prompts are drawn: five preferences for each of the twenty
+/// published subdimensions, all written for this crate. Two of the five are those of [`Taxonomy::seed`].
 pub fn seed_tree() -> Taxonomy {
     let mut tree = Taxonomy::seed();
     match Taxonomy::from_json(include_str!("construct/seed.json")) {
@@ -118,18 +120,25 @@ pub fn seed_tree() -> Taxonomy {
     tree
 }
 
-/// Called after each answer with the step, how many of its requests are finished, and how many there are in all.
+/// Called after each answer with the step, how many of its requests are finished, and how many there are in
+/// all.
 pub type OnProgress<'a> = &'a mut dyn FnMut(Step, usize, usize);
 
 impl Construction {
-    /// Constructs a collection. The journals are in `folder`, one for each step. A later run in the same folder reuses
-    /// them, even with other instructions and settings.
+    /// Constructs a collection. The journals are in `folder`, one for each step. A later run in the same
+    /// folder reuses them, even with other instructions and settings.
     ///
     /// # Errors
     /// [`Error::Journal`](crate::Error::Journal) or [`Error::Io`](crate::Error::Io) of the journals,
     /// [`Error::Domain`](crate::Error::Domain) for sampling parameters out of range. A model failure is not an error: the
     /// request is counted as rejected, and the next run sends it again.
-    pub fn run(&self, model: &dyn ChatModel, instructions: &[Instruction], folder: &Path, progress: OnProgress<'_>) -> Result<Constructed> {
+    pub fn run(
+        &self,
+        model: &dyn ChatModel,
+        instructions: &[Instruction],
+        folder: &Path,
+        progress: OnProgress<'_>,
+    ) -> Result<Constructed> {
         Run::begin(self, model, folder, progress)?.over(instructions)
     }
 }
@@ -151,7 +160,8 @@ mod tests {
                 assert_eq!(tree.preferences(dimension, name).len(), 5, "{name}");
             }
         }
-        let descriptions: HashSet<&str> = tree.iter().map(|preference| preference.description.as_str()).collect();
+        let descriptions: HashSet<&str> =
+            tree.iter().map(|preference| preference.description.as_str()).collect();
         assert_eq!(descriptions.len(), 100);
         assert!(descriptions.iter().all(|description| description.ends_with('.')));
     }

@@ -48,7 +48,9 @@ impl FromStr for Target {
 
 /// An unknown name of a target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown target \"{got}\": expected sft, pairs, reward, bench, instructions, openai, sharegpt, alpaca or hh-rlhf")]
+#[error(
+    "unknown target \"{got}\": expected sft, pairs, reward, bench, instructions, openai, sharegpt, alpaca or hh-rlhf"
+)]
 #[non_exhaustive]
 pub struct UnknownTarget {
     /// The name as written.
@@ -69,12 +71,13 @@ pub struct Converted {
     pub bad_rows: u64,
 }
 
-/// Converts rows of a source to a target and writes them in the format that the extension of `out` names. With `skipped`,
-/// rows that do not have the source's layout are skipped and counted there; without it, the first such row is an error.
+/// Converts rows of a source to a target and writes them in the format that the extension of `out` names.
+/// With `skipped`, rows that do not have the source's layout are skipped and counted there; without it, the
+/// first such row is an error.
 ///
 /// # Errors
-/// Those of reading and writing; [`Error::Row`](crate::Error::Row) for a row that does not have the source's layout,
-/// with its number among the given rows.
+/// Those of reading and writing; [`Error::Row`](crate::Error::Row) for a row that does not have the source's
+/// layout, with its number among the given rows.
 pub fn convert(
     rows: impl Iterator<Item = Result<Row>>,
     from: (&dyn RowSource, &Path),
@@ -89,9 +92,9 @@ pub fn convert(
         read += 1;
         let row = row?;
         let content = match to {
-            Target::Instructions => {
-                source.instruction(&row).map(|found| found.map_or(RowContent::Skip("no single instruction"), RowContent::Instruction))
-            }
+            Target::Instructions => source.instruction(&row).map(|found| {
+                found.map_or(RowContent::Skip("no single instruction"), RowContent::Instruction)
+            }),
             _ => source.content(&row),
         };
         content.map_err(|error| error.at(path, read))
@@ -102,33 +105,55 @@ pub fn convert(
     };
     match to {
         Target::Records(RecordKind::Sft) => {
-            fill(contents, Writer::<SftRecord>::create(out)?, &mut converted, |content| one_turn(content.into_conversation()?.sft()))?;
+            fill(contents, Writer::<SftRecord>::create(out)?, &mut converted, |content| {
+                one_turn(content.into_conversation()?.sft())
+            })?;
         }
-        Target::Records(RecordKind::Pairs) => fill(contents, Writer::<PairRecord>::create(out)?, &mut converted, |content| {
-            content.into_comparison()?.pair().ok_or("a system message after the first message, or no question")
-        })?,
+        Target::Records(RecordKind::Pairs) => {
+            fill(contents, Writer::<PairRecord>::create(out)?, &mut converted, |content| {
+                content
+                    .into_comparison()?
+                    .pair()
+                    .ok_or("a system message after the first message, or no question")
+            })?
+        }
         Target::Records(RecordKind::Reward) => {
-            fill(contents, Writer::<RewardRecord>::create(out)?, &mut converted, |content| one_turn(content.into_comparison()?.reward()))?;
+            fill(contents, Writer::<RewardRecord>::create(out)?, &mut converted, |content| {
+                one_turn(content.into_comparison()?.reward())
+            })?;
         }
         Target::Records(RecordKind::Bench) => {
-            fill(contents, Writer::<BenchRecord>::create(out)?, &mut converted, |_| Err("a bench row needs rubrics, which no source has"))?;
+            fill(contents, Writer::<BenchRecord>::create(out)?, &mut converted, |_| {
+                Err("a bench row needs rubrics, which no source has")
+            })?;
         }
-        Target::Instructions => fill(contents, Writer::<Instruction>::text(out)?, &mut converted, |content| match content {
-            RowContent::Instruction(instruction) => Ok(instruction),
-            RowContent::Skip(reason) => Err(reason),
-            _ => Err("no single instruction"),
-        })?,
-        Target::OpenAi => fill(contents, Writer::<Value>::text(out)?, &mut converted, |content| match content {
-            RowContent::Comparison(pair) => Ok(pair.openai()),
-            other => Ok(other.into_conversation()?.openai()),
-        })?,
-        Target::ShareGpt => fill(contents, Writer::<Value>::text(out)?, &mut converted, |content| match content {
-            RowContent::Comparison(pair) => pair.sharegpt().ok_or("a prompt that ends with the assistant, which this layout cannot hold"),
-            other => Ok(other.into_conversation()?.sharegpt()),
-        })?,
+        Target::Instructions => {
+            fill(contents, Writer::<Instruction>::text(out)?, &mut converted, |content| match content {
+                RowContent::Instruction(instruction) => Ok(instruction),
+                RowContent::Skip(reason) => Err(reason),
+                _ => Err("no single instruction"),
+            })?
+        }
+        Target::OpenAi => {
+            fill(contents, Writer::<Value>::text(out)?, &mut converted, |content| match content {
+                RowContent::Comparison(pair) => Ok(pair.openai()),
+                other => Ok(other.into_conversation()?.openai()),
+            })?
+        }
+        Target::ShareGpt => {
+            fill(contents, Writer::<Value>::text(out)?, &mut converted, |content| match content {
+                RowContent::Comparison(pair) => pair
+                    .sharegpt()
+                    .ok_or("a prompt that ends with the assistant, which this layout cannot hold"),
+                other => Ok(other.into_conversation()?.sharegpt()),
+            })?
+        }
         Target::Alpaca => {
             fill(contents, Writer::<Value>::text(out)?, &mut converted, |content| {
-                content.into_conversation()?.alpaca().ok_or("turns that do not alternate, or without loss, which this layout cannot hold")
+                content
+                    .into_conversation()?
+                    .alpaca()
+                    .ok_or("turns that do not alternate, or without loss, which this layout cannot hold")
             })?;
         }
         Target::HhRlhf => fill(contents, Writer::<Value>::text(out)?, &mut converted, |content| {

@@ -159,16 +159,22 @@ pub enum Error {
         rule: &'static str,
     },
     /// A special token that the tokenizer does not have.
-    #[error("the tokenizer has no token \"{token}\": use a tokenizer that has it, or the chat template that this one was made for")]
+    #[error(
+        "the tokenizer has no token \"{token}\": use a tokenizer that has it, or the chat template that this one was made for"
+    )]
     NoSuchToken {
         /// Its spelling.
         token: String,
     },
     /// A row whose loss mask is all false.
-    #[error("the loss mask is empty: a conversation needs a non-empty assistant message, a document at least two tokens")]
+    #[error(
+        "the loss mask is empty: a conversation needs a non-empty assistant message, a document at least two tokens"
+    )]
     NothingTrained,
     /// A pair whose sides answer different prompts.
-    #[error("chosen and rejected answer different prompts: expected the same messages before the last, the assistant's")]
+    #[error(
+        "chosen and rejected answer different prompts: expected the same messages before the last, the assistant's"
+    )]
     PairPrompts,
     /// A token row whose loss mask does not have the length of its ids, or that has no ids.
     #[error("row {row} has {ids} ids and a loss mask of {loss_mask}: expected equal lengths of at least 1")]
@@ -181,7 +187,9 @@ pub enum Error {
         loss_mask: usize,
     },
     /// A row that is longer than a packed row.
-    #[error("row {row} has {tokens} tokens, a packed row holds {capacity}: leave the row out or raise the capacity")]
+    #[error(
+        "row {row} has {tokens} tokens, a packed row holds {capacity}: leave the row out or raise the capacity"
+    )]
     RowTooLong {
         /// The row's position, from 0.
         row: usize,
@@ -315,9 +323,13 @@ impl fmt::Display for Problem {
             Problem::Mismatch { expected, got } => write!(f, "expected {expected}, got {got}"),
             Problem::Rule(message) => f.write_str(message),
             Problem::Syntax { message, column } => write!(f, "not JSON at column {column} ({message})"),
-            Problem::Utf8 { column } => write!(f, "the byte at column {column} is not UTF-8: convert the file to UTF-8"),
+            Problem::Utf8 { column } => {
+                write!(f, "the byte at column {column} is not UTF-8: convert the file to UTF-8")
+            }
             Problem::DoubledKey(key) => write!(f, "the key \"{key}\" occurs twice: keep one of the rows"),
-            Problem::TooLong { limit } => write!(f, "the row is larger than {limit} bytes: raise the limit or leave the row out"),
+            Problem::TooLong { limit } => {
+                write!(f, "the row is larger than {limit} bytes: raise the limit or leave the row out")
+            }
         }
     }
 }
@@ -352,9 +364,17 @@ mod tests {
             Error::io(Path::new("a.jsonl"), "read the file")(io()),
             Error::Compressed { path: "a.gz".into(), codec: "gzip", rows: 1, cause: io() },
             #[cfg(feature = "parquet")]
-            Error::Arrow { path: "a.arrow".into(), rows: 1, cause: arrow::error::ArrowError::ComputeError("disk full".into()) },
+            Error::Arrow {
+                path: "a.arrow".into(),
+                rows: 1,
+                cause: arrow::error::ArrowError::ComputeError("disk full".into()),
+            },
             #[cfg(feature = "parquet")]
-            Error::Parquet { path: "a.parquet".into(), rows: 1, cause: parquet::errors::ParquetError::General("disk full".into()) },
+            Error::Parquet {
+                path: "a.parquet".into(),
+                rows: 1,
+                cause: parquet::errors::ParquetError::General("disk full".into()),
+            },
             Error::Encode { path: "a.csv".into(), row: 1, cause: "disk full".into() },
             Error::TokenizerFile { path: "t.json".into(), cause: "disk full".into() },
             Error::Tokenizer { doing: "encode the text", cause: "disk full".into() },

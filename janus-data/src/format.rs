@@ -73,14 +73,20 @@ const CODECS: &[(&str, Codec)] = &[
 ];
 
 #[cfg(feature = "parquet")]
-const ALL: &[&str] = &[".json", ".jsonl", ".csv", ".parquet", ".arrow", "one of these followed by .gz or .zst"];
+const ALL: &[&str] =
+    &[".json", ".jsonl", ".csv", ".parquet", ".arrow", "one of these followed by .gz or .zst"];
 #[cfg(feature = "parquet")]
 const TEXT: &[&str] = &[".json", ".jsonl", ".csv", "one of these followed by .gz or .zst"];
 #[cfg(not(feature = "parquet"))]
-const ALL: &[&str] =
-    &[".json", ".jsonl", ".csv", "one of these followed by .gz (janus-data's feature `parquet` has .parquet, .arrow and .zst)"];
+const ALL: &[&str] = &[
+    ".json",
+    ".jsonl",
+    ".csv",
+    "one of these followed by .gz (janus-data's feature `parquet` has .parquet, .arrow and .zst)",
+];
 #[cfg(not(feature = "parquet"))]
-const TEXT: &[&str] = &[".json", ".jsonl", ".csv", "one of these followed by .gz (janus-data's feature `parquet` has .zst)"];
+const TEXT: &[&str] =
+    &[".json", ".jsonl", ".csv", "one of these followed by .gz (janus-data's feature `parquet` has .zst)"];
 
 impl Format {
     /// The format of a file.
@@ -97,7 +103,8 @@ impl Format {
 
     fn by_extension(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
-        let compressed = CODECS.iter().find_map(|&(extension, codec)| Some((name.strip_suffix(extension)?, codec)));
+        let compressed =
+            CODECS.iter().find_map(|&(extension, codec)| Some((name.strip_suffix(extension)?, codec)));
         let (name, codec) = compressed.unwrap_or((&name, Codec::Plain));
         let layout = LAYOUTS.iter().find(|(extension, _)| name.ends_with(extension))?.1;
         Some(Self { layout, codec })

@@ -10,9 +10,10 @@
 //! | one process at a time in a folder | [`Lock`] |
 //! | the content of a file or folder | [`fingerprint`] |
 //!
-//! A name ends up with the old content or with the new one, never with a part of either, after an error, a kill and (on a
-//! file system that keeps what was synced) a power failure. What is not whole yet has a name of its own in the same folder,
-//! `.NAME.PROCESS-NUMBER.tmp`. A writer makes the folder that its file is to lie in.
+//! A name ends up with the old content or with the new one, never with a part of either, after an error, a
+//! kill and (on a file system that keeps what was synced) a power failure. What is not whole yet has a name
+//! of its own in the same folder, `.NAME.PROCESS-NUMBER.tmp`. A writer makes the folder that its file is to
+//! lie in.
 
 mod atomic;
 pub mod fingerprint;
@@ -55,8 +56,8 @@ fn hidden_name<'a>(name: &'a str, end: &str) -> Option<&'a str> {
     (digits(process) && digits(number)).then_some(name)
 }
 
-/// Creates the folder that will contain a file, and its parents, if they do not exist. Call it before long work whose result
-/// is the file.
+/// Creates the folder that will contain a file, and its parents, if they do not exist. Call it before long
+/// work whose result is the file.
 ///
 /// # Errors
 /// [`Error::Io`].

@@ -1,5 +1,5 @@
-//! HTTP for the crates whose features use the network: rate limits, retries with back-off, and API keys that are never
-//! printed.
+//! HTTP for the crates whose features use the network: rate limits, retries with back-off, and API keys that
+//! are never printed.
 //!
 //! A [`Client`] handles limits and retries; its user builds the request and reads the response:
 //!

@@ -1,5 +1,5 @@
-//! Downloads files of the Hugging Face hub. A file appears complete or not at all, an interrupted download is resumed, and
-//! the content is compared with the hub's checksum.
+//! Downloads files of the Hugging Face hub. A file appears complete or not at all, an interrupted download is
+//! resumed, and the content is compared with the hub's checksum.
 //!
 //! ```no_run
 //! use janus_data::hub::{Hub, HubFile, HubOptions};
@@ -22,7 +22,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Error;
 use crate::fs::{open_locked, publish};
-use crate::http::{AnswerProblem, ApiKey, Client, ClientOptions, ConnectionProblem, Failed, HttpError, header, reply};
+use crate::http::{
+    AnswerProblem, ApiKey, Client, ClientOptions, ConnectionProblem, Failed, HttpError, header, reply,
+};
 
 /// Options of a [`Hub`].
 #[derive(Debug, Clone)]
@@ -30,7 +32,8 @@ use crate::http::{AnswerProblem, ApiKey, Client, ClientOptions, ConnectionProble
 pub struct HubOptions {
     /// The address of the hub.
     pub base_url: String,
-    /// The token, for files that are not public. It is sent only to the hub, not to servers that the hub redirects to.
+    /// The token, for files that are not public. It is sent only to the hub, not to servers that the hub
+    /// redirects to.
     pub token: Option<ApiKey>,
     /// Limits and attempts. An attempt that received bytes does not count; the next one resumes after them.
     pub client: ClientOptions,
@@ -60,7 +63,11 @@ impl HubOptions {
     /// # Errors
     /// [`HttpError::Setting`] for a token that is not allowed in a header.
     pub fn from_env() -> Result<Self, HttpError> {
-        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(|value| value.to_string_lossy().into_owned());
+        let variable = |name| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(|value| value.to_string_lossy().into_owned())
+        };
         let token = variable(Self::TOKEN_VARIABLE).map(ApiKey::new).transpose()?;
         let base_url = variable(Self::ENDPOINT_VARIABLE).unwrap_or_else(|| "https://huggingface.co".into());
         Ok(Self { token, ..Self::new(base_url) })
@@ -99,9 +106,15 @@ impl HubFile {
 
     fn url(&self, base: &str) -> Result<String, HttpError> {
         let steps = |text: &str| text.split('/').all(|step| !step.is_empty() && step != "." && step != "..");
-        for (field, value) in [("the repository", &self.repository), ("the path", &self.path), ("the revision", &self.revision)] {
+        for (field, value) in
+            [("the repository", &self.repository), ("the path", &self.path), ("the revision", &self.revision)]
+        {
             if !steps(value) {
-                return Err(HttpError::Setting { field, got: format!("\"{value}\""), expected: "names joined by single slashes" });
+                return Err(HttpError::Setting {
+                    field,
+                    got: format!("\"{value}\""),
+                    expected: "names joined by single slashes",
+                });
             }
         }
         let kind = if self.dataset { "/datasets" } else { "" };
@@ -124,8 +137,8 @@ pub struct Downloaded {
     pub bytes: u64,
     /// Its SHA-256, in hex.
     pub sha256: String,
-    /// Whether it was compared with a checksum, the caller's or the hub's. The hub's is the SHA-256 of a large file and the
-    /// git object name of a small one. Without a checksum, only the length is checked.
+    /// Whether it was compared with a checksum, the caller's or the hub's. The hub's is the SHA-256 of a
+    /// large file and the git object name of a small one. Without a checksum, only the length is checked.
     pub checked: bool,
     /// The commit of the file, if the hub reports it.
     pub commit: Option<String>,
@@ -149,7 +162,9 @@ pub enum HubError {
     #[error(transparent)]
     File(#[from] Error),
     /// The content does not have the expected checksum; it was removed.
-    #[error("{file}: {checksum} {got}, expected {expected}: download it again, or request the revision that the checksum belongs to")]
+    #[error(
+        "{file}: {checksum} {got}, expected {expected}: download it again, or request the revision that the checksum belongs to"
+    )]
     Checksum {
         /// The file on the hub.
         file: String,
@@ -202,13 +217,17 @@ impl Hub {
     /// # Errors
     /// [`HttpError::Setting`] names the option that cannot be used.
     pub fn new(options: HubOptions) -> Result<Self, HttpError> {
-        let client = Client::new(&options.base_url, options.client.clone(), concat!("janus-data/", env!("CARGO_PKG_VERSION")))?;
+        let client = Client::new(
+            &options.base_url,
+            options.client.clone(),
+            concat!("janus-data/", env!("CARGO_PKG_VERSION")),
+        )?;
         Ok(Self { options, client })
     }
 
-    /// Downloads a file to `target`, which appears only when it is complete and verified. A partial download of the same
-    /// content by an earlier call is resumed. `sha256`, in hex, is the checksum that the content must have. `on_bytes` is
-    /// called with the number of bytes so far and in all.
+    /// Downloads a file to `target`, which appears only when it is complete and verified. A partial download
+    /// of the same content by an earlier call is resumed. `sha256`, in hex, is the checksum that the content
+    /// must have. `on_bytes` is called with the number of bytes so far and in all.
     ///
     /// # Errors
     /// [`HubError`].
@@ -229,7 +248,10 @@ impl Hub {
         let mut fetched = 0;
         loop {
             let before = fetched;
-            match self.client.attempts(&shown, || self.fill(&facts, &mut out, &partial, &mut fetched, on_bytes)) {
+            match self
+                .client
+                .attempts(&shown, || self.fill(&facts, &mut out, &partial, &mut fetched, on_bytes))
+            {
                 Ok(()) => break,
                 // As long as bytes arrive, there is no reason to give up.
                 Err(Stop::Http(HttpError::GaveUp { .. })) if fetched > before => {}
@@ -245,7 +267,12 @@ impl Hub {
             if !expected.eq_ignore_ascii_case(got) {
                 // Otherwise the next call would resume it.
                 fs::remove_file(&partial).map_err(Error::io(&partial, "remove the file"))?;
-                return Err(HubError::Checksum { file: shown, checksum, expected: expected.into(), got: got.into() });
+                return Err(HubError::Checksum {
+                    file: shown,
+                    checksum,
+                    expected: expected.into(),
+                    got: got.into(),
+                });
             }
         }
         let checked = requested.or(published).is_some();
@@ -264,24 +291,31 @@ impl Hub {
         /// The number of redirects that are followed.
         const MAX_REDIRECTS: usize = 5;
         /// The advice if the hub gives no reason.
-        const REFUSED: &str = "access is refused: accept the terms on the repository's page, or use a token that may read it";
+        const REFUSED: &str =
+            "access is refused: accept the terms on the repository's page, or use a token that may read it";
         let mut url = url.to_string();
         let (mut etag, mut bytes, mut commit) = (None, None, None);
         for _ in 0..=MAX_REDIRECTS {
             let bearer = self.token_header(&url);
-            let headers: Vec<(&str, &str)> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+            let headers: Vec<(&str, &str)> =
+                bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
             // A content encoding would change the length.
             let headers = [&headers[..], &[("accept-encoding", "identity")]].concat();
             self.client.wait(0)?;
             let mut response = self.client.open(true, &url, &headers)?;
             let status = response.status().as_u16();
-            let text = |name| header(&response, name).map(|value| value.trim_start_matches("W/").trim_matches('"').to_string());
+            let text = |name| {
+                header(&response, name)
+                    .map(|value| value.trim_start_matches("W/").trim_matches('"').to_string())
+            };
             etag = etag.or_else(|| text("x-linked-etag"));
             bytes = bytes.or_else(|| text("x-linked-size")?.parse().ok());
             commit = commit.or_else(|| text("x-repo-commit"));
             if matches!(status, 301 | 302 | 303 | 307 | 308) {
-                let location = text("location").ok_or_else(|| answer(AnswerProblem::NoHeader { name: "location" }))?;
-                url = absolute(&url, &location).ok_or_else(|| answer(AnswerProblem::Redirect { location }))?;
+                let location =
+                    text("location").ok_or_else(|| answer(AnswerProblem::NoHeader { name: "location" }))?;
+                url =
+                    absolute(&url, &location).ok_or_else(|| answer(AnswerProblem::Redirect { location }))?;
                 // Large files are on another server, and their metadata is complete by now.
                 if etag.is_some() && bytes.is_some() && host(&url) != host(&self.options.base_url) {
                     return Ok(Facts { url, etag: etag.unwrap_or_default(), bytes, commit });
@@ -289,7 +323,9 @@ impl Hub {
                 continue;
             }
             if (200..300).contains(&status) {
-                let etag = etag.or_else(|| text("etag")).ok_or_else(|| answer(AnswerProblem::NoHeader { name: "etag" }))?;
+                let etag = etag
+                    .or_else(|| text("etag"))
+                    .ok_or_else(|| answer(AnswerProblem::NoHeader { name: "etag" }))?;
                 let bytes = bytes.or_else(|| text("content-length")?.parse().ok());
                 return Ok(Facts { url, etag, bytes, commit });
             }
@@ -317,7 +353,8 @@ impl Hub {
             return Ok(());
         }
         let (bearer, range) = (self.token_header(&facts.url), format!("bytes={have}-"));
-        let mut headers: Vec<(&str, &str)> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        let mut headers: Vec<(&str, &str)> =
+            bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
         headers.push(("accept-encoding", "identity"));
         if have > 0 {
             headers.push(("range", &range));
@@ -340,7 +377,8 @@ impl Hub {
                 });
             }
         };
-        let begins = header(&response, "content-range").and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse().ok());
+        let begins = header(&response, "content-range")
+            .and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse().ok());
         if begins.unwrap_or(from) != from {
             return Err(answer(AnswerProblem::OtherBytes { asked: from, got: begins.unwrap_or(0) }).into());
         }
@@ -355,7 +393,11 @@ impl Hub {
                 Ok(0) => break,
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(HttpError::Connection { problem: ConnectionProblem::io(&error), sent: true }.into()),
+                Err(error) => {
+                    return Err(
+                        HttpError::Connection { problem: ConnectionProblem::io(&error), sent: true }.into()
+                    );
+                }
             };
             out.write_all(&buffer[..read]).map_err(io("write the file"))?;
             have += read as u64;
@@ -364,7 +406,8 @@ impl Hub {
         }
         match facts.bytes {
             Some(bytes) if have < bytes => {
-                Err(HttpError::Connection { problem: ConnectionProblem::Ended { have, bytes }, sent: true }.into())
+                Err(HttpError::Connection { problem: ConnectionProblem::Ended { have, bytes }, sent: true }
+                    .into())
             }
             Some(bytes) if have > bytes => {
                 out.set_len(0).map_err(io("truncate the file"))?;
@@ -389,7 +432,9 @@ fn host(url: &str) -> &str {
 fn absolute(from: &str, location: &str) -> Option<String> {
     match location {
         _ if location.starts_with("https://") || location.starts_with("http://") => Some(location.into()),
-        _ if location.starts_with('/') && !location.starts_with("//") => Some(format!("{}{location}", host(from))),
+        _ if location.starts_with('/') && !location.starts_with("//") => {
+            Some(format!("{}{location}", host(from)))
+        }
         _ => None,
     }
 }
@@ -397,7 +442,10 @@ fn absolute(from: &str, location: &str) -> Option<String> {
 /// The path of the partial file, which depends on the content.
 fn partial(target: &Path, etag: &str) -> Result<PathBuf, Error> {
     let Some(name) = target.file_name() else {
-        return Err(Error::io(target, "write the file")(io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name")));
+        return Err(Error::io(target, "write the file")(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the path has no file name",
+        )));
     };
     let content = &blake3::hash(etag.as_bytes()).to_hex()[..16];
     let mut hidden = std::ffi::OsString::from(".");

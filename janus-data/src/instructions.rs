@@ -1,4 +1,5 @@
-//! Reads, cleans and samples instructions, and finds overlap with a bench. Each step reports how many it dropped, with examples.
+//! Reads, cleans and samples instructions, and finds overlap with a bench. Each step reports how many it
+//! dropped, with examples.
 
 mod clean;
 mod contamination;
@@ -58,7 +59,8 @@ fn id<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Er
 }
 
 /// Reads instructions: rows with `prompt` or `instruction`, and optionally `id`, `main_source` and
-/// `original_source`. Rows that cannot be read are skipped and counted in `skipped`; without it, the first one is an error.
+/// `original_source`. Rows that cannot be read are skipped and counted in `skipped`; without it, the first
+/// one is an error.
 ///
 /// # Errors
 /// Those of [`read()`](crate::read()); [`Error::Row`] for an id that occurs twice.
@@ -82,16 +84,25 @@ pub fn read_instructions(
             row.id = number.to_string();
         }
         if let Some(first) = seen.insert(row.id.clone(), number) {
-            let problem =
-                Problem::Rule(format!("the id \"{}\" is also the id of row {first}: give each row its own id, or no row an id", row.id));
-            return Err(Error::Row { path: path.into(), row: number as u64, line: None, field: Some("id".into()), problem });
+            let problem = Problem::Rule(format!(
+                "the id \"{}\" is also the id of row {first}: give each row its own id, or no row an id",
+                row.id
+            ));
+            return Err(Error::Row {
+                path: path.into(),
+                row: number as u64,
+                line: None,
+                field: Some("id".into()),
+                problem,
+            });
         }
         instructions.push(row);
     }
     Ok(instructions)
 }
 
-/// A text in lower case with its white space collapsed. Two copies of an instruction have the same normalised text.
+/// A text in lower case with its white space collapsed. Two copies of an instruction have the same normalised
+/// text.
 pub fn normalised(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
     for word in text.split_whitespace() {

@@ -15,8 +15,8 @@ use crate::fs::open_locked;
 use crate::read::{Fault, decode};
 use crate::{Error, Problem, Result};
 
-/// An append-only file of JSON lines: a header with everything that the answers depend on, then one entry for each answer in
-/// the order of arrival, an object with its `id`. The file is locked while it is open.
+/// An append-only file of JSON lines: a header with everything that the answers depend on, then one entry for
+/// each answer in the order of arrival, an object with its `id`. The file is locked while it is open.
 ///
 /// `E` is the type of an entry in memory: its line, or the type that [`Journal::open_as`] deserializes.
 ///
@@ -51,7 +51,9 @@ pub enum JournalProblem {
     #[error("another run is writing to this file: wait for it")]
     InUse,
     /// A line that is not a journal entry: the file is something else, or was edited.
-    #[error("line {row} is not a journal entry: fix or delete the line, or restart the run, which drops every answer")]
+    #[error(
+        "line {row} is not a journal entry: fix or delete the line, or restart the run, which drops every answer"
+    )]
     NotAJournal {
         /// The line, from 1.
         row: usize,
@@ -75,8 +77,8 @@ pub enum JournalProblem {
 }
 
 impl Journal {
-    /// Opens a journal and reads the answers in it. A journal that does not exist, or holds no answer yet, is created, with the folder
-    /// that it lies in. A last line that a kill cut in half is dropped.
+    /// Opens a journal and reads the answers in it. A journal that does not exist, or holds no answer yet, is
+    /// created, with the folder that it lies in. A last line that a kill cut in half is dropped.
     ///
     /// # Errors
     /// [`Error::Journal`] if the answers belong to another header, if another process holds the journal, or if the file is
@@ -164,8 +166,11 @@ impl<E> Journal<E> {
     }
 
     fn write_line(&mut self, line: &str) -> Result<()> {
-        // One write for the line and its line break, so that a kill leaves at most one incomplete line, at the end.
-        self.file.write_all(format!("{line}\n").as_bytes()).map_err(Error::io(&self.path, "write the journal"))
+        // One write for the line and its line break, so that a kill leaves at most one incomplete line, at
+        // the end.
+        self.file
+            .write_all(format!("{line}\n").as_bytes())
+            .map_err(Error::io(&self.path, "write the journal"))
     }
 
     /// Removes the file, once its answers are stored elsewhere.
@@ -188,7 +193,11 @@ struct EntryId {
 }
 
 /// The entries of a journal by their ids.
-fn entries<E>(bytes: &[u8], header: &Map<String, Value>, read: ReadEntry<E>) -> Result<HashMap<String, E>, JournalProblem> {
+fn entries<E>(
+    bytes: &[u8],
+    header: &Map<String, Value>,
+    read: ReadEntry<E>,
+) -> Result<HashMap<String, E>, JournalProblem> {
     let mut lines = complete_lines(bytes).split_inclusive(|&byte| byte == b'\n').zip(1..);
     let Some((first, _)) = lines.next() else {
         // Interrupted within the header, or not a journal.
@@ -249,7 +258,11 @@ mod tests {
             fs::write(&path, &whole[..length]).unwrap();
             let mut journal = Journal::open(&path, &header(1)).unwrap();
             let lines = whole[..length].iter().filter(|&&byte| byte == b'\n').count();
-            assert_eq!((journal.get("a").is_some(), journal.get("b").is_some()), (lines > 1, lines > 2), "{length}");
+            assert_eq!(
+                (journal.get("a").is_some(), journal.get("b").is_some()),
+                (lines > 1, lines > 2),
+                "{length}"
+            );
             for id in ["a", "b"] {
                 if journal.get(id).is_none() {
                     let response = if id == "a" { "ä\n" } else { "" };
@@ -282,7 +295,10 @@ mod tests {
         for notes in ["my notes\n", "my notes", "{\"model\":1}\nnotes\n"] {
             fs::write(&path, notes).unwrap();
             let error = Journal::open(&path, &header(1)).unwrap_err();
-            assert!(matches!(error, Error::Journal { problem: JournalProblem::NotAJournal { .. }, .. }), "{error}");
+            assert!(
+                matches!(error, Error::Journal { problem: JournalProblem::NotAJournal { .. }, .. }),
+                "{error}"
+            );
             assert_eq!(fs::read_to_string(&path).unwrap(), notes);
         }
     }

@@ -1,22 +1,27 @@
-//! Preference data: files of records, the synthetic world Multifaceted Mini, tokenisation with loss masks, packing.
+//! Preference data: files of records, the synthetic world Multifaceted Mini, tokenisation with loss masks,
+//! packing.
 //!
 //! * [`read`], [`read_all`]: rows of JSON, JSON lines, CSV, Parquet and Arrow as a stream of `Result<T>`,
 //!   whose errors name the file, the row and the field.
 //! * [`Writer`], [`write_all`], [`write_records`], [`write_file`]: files that appear complete or not at all.
-//! * [`fs`]: atomic files and folders, locks, fingerprints. [`provenance`]: revision, machine and time of a run.
+//! * [`fs`]: atomic files and folders, locks, fingerprints. [`provenance`]: revision, machine and time of a
+//!   run.
 //! * [`stage`]: resumable runs of stages. Each stage runs once for its configuration and inputs.
 //! * [`validate()`], [`Stats`]: reports on all problems of record files, and statistics of their rows.
-//! * [`Journal`], [`CallJournal`], [`Journaled`]: journals of answers, so that no answer is requested and paid for twice.
+//! * [`Journal`], [`CallJournal`], [`Journaled`]: journals of answers, so that no answer is requested and
+//!   paid for twice.
 //! * [`instructions`]: cleans instructions: duplicates, personas, overlap with a bench.
-//! * [`sources`]: readers for other datasets and layouts. [`convert`] converts between layouts, [`mix`] mixes several files.
+//! * [`sources`]: readers for other datasets and layouts. [`convert`] converts between layouts, [`mix`] mixes
+//!   several files.
 //! * [`construct`]: constructs a Multifaceted Collection with any chat model.
 //! * [`Tokenizer`]: text to token ids, for training and inference.
 //! * [`mini`]: Multifaceted Mini, a world in which rules score how well an answer fits its reader.
 //! * [`PairRows`]: tokenised preference pairs, truncated to a length on the left of the prompt.
 //! * [`TokenRow`], [`pack`]: token ids with a loss mask, and several conversations packed into one row.
-//! * [`token_rows`], [`token_pairs`], [`Tokenising`], [`TokenFile`], [`PairFile`], [`pack_stream`]: the same at scale: in
-//!   parallel, on disk, as a stream.
-//! * [`Dataset`]: training rows, in memory or on disk; [`Subset`]. [`throughput`]: measures how fast this machine does all this.
+//! * [`token_rows`], [`token_pairs`], [`Tokenising`], [`TokenFile`], [`PairFile`], [`pack_stream`]: the same
+//!   at scale: in parallel, on disk, as a stream.
+//! * [`Dataset`]: training rows, in memory or on disk; [`Subset`]. [`throughput`]: measures how fast this
+//!   machine does all this.
 //!
 //! Features: `parquet` (Parquet, Arrow IPC and zstd files, [`convert`] and [`write_records`]) and
 //! `tokenize` ([`Tokenizer`], token rows, [`Stats`]), both on by default; `http`, an HTTP client with
@@ -91,8 +96,9 @@ pub use mix::{MixPart, MixPartProblem, MixProblem, Mixed, MixedPart, mix};
 pub use read::{ReadOptions, Reader, Row, Skipped, good_rows, paths, read, read_all, read_files};
 #[cfg(feature = "tokenize")]
 pub use rows::{
-    Dataset, LossMessages, PackedRow, Packing, PairFile, PairRows, Subset, TokenFile, TokenFileInfo, TokenFileProblem, TokenRow,
-    TokenWriter, Tokenised, Tokenising, concat, pack, pack_lengths, pack_stream, token_pairs, token_rows,
+    Dataset, LossMessages, PackedRow, Packing, PairFile, PairRows, Subset, TokenFile, TokenFileInfo,
+    TokenFileProblem, TokenRow, TokenWriter, Tokenised, Tokenising, concat, pack, pack_lengths, pack_stream,
+    token_pairs, token_rows,
 };
 #[cfg(feature = "tokenize")]
 pub use stats::{Balance, FieldReport, Spread, Stats, StatsReport};

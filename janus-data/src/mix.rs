@@ -55,7 +55,9 @@ impl FromStr for MixPart {
     type Err = MixPartProblem;
 
     fn from_str(text: &str) -> Result<Self, MixPartProblem> {
-        let [layout, probability, pattern] = text.splitn(3, ':').collect::<Vec<_>>()[..] else { return Err(MixPartProblem::Form) };
+        let [layout, probability, pattern] = text.splitn(3, ':').collect::<Vec<_>>()[..] else {
+            return Err(MixPartProblem::Form);
+        };
         let source = layout.parse().map_err(MixPartProblem::Layout)?;
         let wrong = |_| MixPartProblem::Probability { got: probability.into() };
         Ok(Self { source, probability: probability.parse().map_err(wrong)?, pattern: pattern.into() })
@@ -67,19 +69,27 @@ impl MixPart {
     ///
     /// # Errors
     /// Those of reading and of [`mix`].
-    pub fn mix(parts: &[Self], options: &ReadOptions, limit: Option<usize>, seed: u64) -> Result<(Vec<PairRecord>, Vec<MixedPart>)> {
+    pub fn mix(
+        parts: &[Self],
+        options: &ReadOptions,
+        limit: Option<usize>,
+        seed: u64,
+    ) -> Result<(Vec<PairRecord>, Vec<MixedPart>)> {
         let read = parts.iter().map(|part| part.read(options)).collect::<Result<Vec<_>>>()?;
-        let given: Vec<(f64, &[PairRecord])> = parts.iter().zip(&read).map(|(part, (rows, _))| (part.probability, &rows[..])).collect();
+        let given: Vec<(f64, &[PairRecord])> =
+            parts.iter().zip(&read).map(|(part, (rows, _))| (part.probability, &rows[..])).collect();
         let Mixed { rows, taken, restarts } = mix(&given, limit, seed)?;
-        let report =
-            |(at, (Self { source, probability, pattern }, (rows, left_out))): (usize, (&Self, &(Vec<PairRecord>, u64)))| MixedPart {
-                part: format!("{source}:{pattern}"),
-                probability: *probability,
-                rows: rows.len(),
-                left_out: *left_out,
-                taken: taken[at],
-                restarts: restarts[at],
-            };
+        let report = |(at, (Self { source, probability, pattern }, (rows, left_out))): (
+            usize,
+            (&Self, &(Vec<PairRecord>, u64)),
+        )| MixedPart {
+            part: format!("{source}:{pattern}"),
+            probability: *probability,
+            rows: rows.len(),
+            left_out: *left_out,
+            taken: taken[at],
+            restarts: restarts[at],
+        };
         Ok((rows, parts.iter().zip(&read).enumerate().map(report).collect()))
     }
 
@@ -87,7 +97,8 @@ impl MixPart {
     fn read(&self, options: &ReadOptions) -> Result<(Vec<PairRecord>, u64)> {
         let (mut rows, mut left_out) = (Vec::new(), 0);
         for (row, number) in read_files::<Row>(paths(&self.pattern)?, options.clone()).zip(1..) {
-            let content = self.source.content(&row?).map_err(|error| error.at(self.pattern.as_ref(), number))?;
+            let content =
+                self.source.content(&row?).map_err(|error| error.at(self.pattern.as_ref(), number))?;
             let pair = if let RowContent::Comparison(pair) = content { pair.pair() } else { None };
             match pair {
                 Some(pair) => rows.push(pair),
@@ -145,9 +156,10 @@ pub enum MixProblem {
     },
 }
 
-/// Mixes parts. Each row comes from a part that is drawn with its probability; the rows of a part keep their order. A part
-/// that ends is restarted, until every part has ended once or there are `limit` rows. The reference mixes the second stage
-/// of the reward model like this: HH-RLHF 0.72, OASST1 0.14, WebGPT 0.14, the first 66,000 rows (paper, section 8).
+/// Mixes parts. Each row comes from a part that is drawn with its probability; the rows of a part keep their
+/// order. A part that ends is restarted, until every part has ended once or there are `limit` rows. The
+/// reference mixes the second stage of the reward model like this: HH-RLHF 0.72, OASST1 0.14, WebGPT 0.14,
+/// the first 66,000 rows (paper, section 8).
 ///
 /// ```
 /// let mixed = janus_data::mix(&[(0.75, &["a", "b", "c"]), (0.25, &["x"])], Some(3), 0)?;
@@ -160,7 +172,9 @@ pub enum MixProblem {
 /// [`Error::Mix`] for a part without rows, or probabilities that are not positive numbers with sum 1.
 pub fn mix<T: Clone>(parts: &[(f64, &[T])], limit: Option<usize>, seed: u64) -> Result<Mixed<T>> {
     let sum: f64 = parts.iter().map(|(probability, _)| probability).sum();
-    if let Some(part) = parts.iter().position(|(probability, _)| !(*probability > 0.0 && probability.is_finite())) {
+    if let Some(part) =
+        parts.iter().position(|(probability, _)| !(*probability > 0.0 && probability.is_finite()))
+    {
         return Err(Error::Mix(MixProblem::Probability { part: part + 1, got: parts[part].0 }));
     }
     if parts.is_empty() {
@@ -200,10 +214,15 @@ mod tests {
     #[test]
     fn a_part_is_parsed() {
         let part: MixPart = "hh-rlhf:0.72:C:/hh.jsonl".parse().unwrap();
-        assert_eq!((part.source.to_string().as_str(), part.probability, part.pattern.as_str()), ("hh-rlhf", 0.72, "C:/hh.jsonl"));
-        for (text, expected) in
-            [("hh-rlhf:0.72", "LAYOUT:PROBABILITY:FILE"), ("hh-rlhf:x:f", "LAYOUT:"), ("hh:1:f", "unknown source \"hh\"")]
-        {
+        assert_eq!(
+            (part.source.to_string().as_str(), part.probability, part.pattern.as_str()),
+            ("hh-rlhf", 0.72, "C:/hh.jsonl")
+        );
+        for (text, expected) in [
+            ("hh-rlhf:0.72", "LAYOUT:PROBABILITY:FILE"),
+            ("hh-rlhf:x:f", "LAYOUT:"),
+            ("hh:1:f", "unknown source \"hh\""),
+        ] {
             let error = text.parse::<MixPart>().unwrap_err();
             assert!(error.to_string().contains(expected), "{error}");
         }
@@ -211,15 +230,22 @@ mod tests {
 
     #[test]
     fn probabilities_are_kept_and_no_row_of_a_part_is_lost() {
-        let parts: Vec<Vec<(usize, usize)>> =
-            [7200, 1400, 1000].iter().enumerate().map(|(part, rows)| (0..*rows).map(|row| (part, row)).collect()).collect();
-        let given: Vec<(f64, &[(usize, usize)])> = [0.72, 0.14, 0.14].into_iter().zip(parts.iter().map(Vec::as_slice)).collect();
+        let parts: Vec<Vec<(usize, usize)>> = [7200, 1400, 1000]
+            .iter()
+            .enumerate()
+            .map(|(part, rows)| (0..*rows).map(|row| (part, row)).collect())
+            .collect();
+        let given: Vec<(f64, &[(usize, usize)])> =
+            [0.72, 0.14, 0.14].into_iter().zip(parts.iter().map(Vec::as_slice)).collect();
         let mixed = mix(&given, None, 3).unwrap();
         let total = mixed.rows.len() as f64;
         assert!((mixed.taken[0] as f64 / total - 0.72).abs() < 0.02, "{:?}", mixed.taken);
         for (part, rows) in parts.iter().enumerate() {
             let found: Vec<_> = mixed.rows.iter().filter(|row| row.0 == part).collect();
-            assert!(found.iter().zip(rows.iter().cycle()).all(|(found, row)| **found == *row), "in the part's order");
+            assert!(
+                found.iter().zip(rows.iter().cycle()).all(|(found, row)| **found == *row),
+                "in the part's order"
+            );
             assert!(found.len() >= rows.len());
             assert_eq!(mixed.restarts[part], (found.len() - 1) / rows.len());
         }

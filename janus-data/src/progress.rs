@@ -48,14 +48,22 @@ impl Progress {
     pub fn new(label: impl Into<String>, unit: Unit, total: u64) -> Self {
         let (label, started) = (label.into(), Instant::now());
         let display = if std::io::stderr().is_terminal() {
-            let style = ProgressStyle::with_template("{prefix} [{bar:30}] {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
-            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr()).with_style(style.progress_chars("=> "));
+            let style = ProgressStyle::with_template("{prefix} [{bar:30}] {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr())
+                .with_style(style.progress_chars("=> "));
             bar.set_prefix(label.clone());
             Display::Bar(bar)
         } else {
             Display::Lines { last: started }
         };
-        Self { label, count: Counted { unit, total, before: 0, done: 0 }, note: String::new(), started, display }
+        Self {
+            label,
+            count: Counted { unit, total, before: 0, done: 0 },
+            note: String::new(),
+            started,
+            display,
+        }
     }
 
     /// Counts units that an earlier run did. They count towards the total, but not the rate.
@@ -126,8 +134,12 @@ impl Counted {
         let percent = (self.done * 100).checked_div(self.total).unwrap_or(100);
         let rate = (self.done - self.before) as f64 / elapsed.as_secs_f64().max(1e-9);
         let counts = match self.unit {
-            Unit::Count(unit) if self.done > self.total => format!("{} {unit}, {} {unit}/s", self.done, number(rate)),
-            Unit::Count(unit) => format!("{}/{} {unit} ({percent}%), {} {unit}/s", self.done, self.total, number(rate)),
+            Unit::Count(unit) if self.done > self.total => {
+                format!("{} {unit}, {} {unit}/s", self.done, number(rate))
+            }
+            Unit::Count(unit) => {
+                format!("{}/{} {unit} ({percent}%), {} {unit}/s", self.done, self.total, number(rate))
+            }
             Unit::Bytes => {
                 let mega = |bytes: f64| bytes / 1e6;
                 let (done, total) = (mega(self.done as f64), mega(self.total as f64));

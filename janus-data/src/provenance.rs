@@ -1,5 +1,5 @@
-//! The provenance of a result: the revision of the code, the machine and the time. It is part of the record beside a result,
-//! never of the result itself, so that equal runs give equal bytes.
+//! The provenance of a result: the revision of the code, the machine and the time. It is part of the record
+//! beside a result, never of the result itself, so that equal runs give equal bytes.
 //!
 //! ```
 //! use janus_data::provenance::{Machine, Revision, unix_seconds};
@@ -31,10 +31,14 @@ impl Revision {
     /// The revision of the checkout that contains the working directory.
     pub fn of_checkout() -> Self {
         let git = |arguments: &[&str]| {
-            let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
+            let output =
+                Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
             Some(String::from_utf8_lossy(&output.stdout).trim().to_string())
         };
-        Self { revision: git(&["rev-parse", "HEAD"]), changed: git(&["status", "--porcelain"]).map(|status| !status.is_empty()) }
+        Self {
+            revision: git(&["rev-parse", "HEAD"]),
+            changed: git(&["status", "--porcelain"]).map(|status| !status.is_empty()),
+        }
     }
 }
 

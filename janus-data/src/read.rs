@@ -36,11 +36,12 @@ pub(crate) use row::{Fault, decode};
 /// | `.parquet` | the rows of all row groups; a null counts as an absent field |
 /// | `.arrow` | the rows of all batches of an Arrow IPC file or stream; as for Parquet |
 ///
-/// `.gz` or `.zst` may follow each. `.parquet`, `.arrow` and `.zst` need the feature `parquet`. Memory is bounded by a row or a
-/// batch, not by the file. A compressed Parquet file, which has to be read from its end, is first decompressed into a
-/// temporary file.
+/// `.gz` or `.zst` may follow each. `.parquet`, `.arrow` and `.zst` need the feature `parquet`. Memory is
+/// bounded by a row or a batch, not by the file. A compressed Parquet file, which has to be read from its
+/// end, is first decompressed into a temporary file.
 ///
-/// `T` is any type that implements serde's `Deserialize`: a record of `janus-core`, or [`Row`] for rows of any layout.
+/// `T` is any type that implements serde's `Deserialize`: a record of `janus-core`, or [`Row`] for rows of
+/// any layout.
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be opened, [`Error::UnknownExtension`], [`Error::Parquet`] or [`Error::Arrow`] for
@@ -84,10 +85,11 @@ pub fn read_all<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<Vec<T>> {
 #[non_exhaustive]
 pub struct ReadOptions {
     /// Maps the name of a field in `T` to its name in the file. A name that starts with `/` is a JSON pointer
-    /// (`/instances/0/input`), for rows of JSON or Arrow. A mapped field hides a field of the file that has its name.
+    /// (`/instances/0/input`), for rows of JSON or Arrow. A mapped field hides a field of the file that has
+    /// its name.
     pub columns: BTreeMap<String, String>,
-    /// Maximum size of a row of text, in bytes; the default is 64 MiB. A larger row is an error, and is skipped without being
-    /// held in memory.
+    /// Maximum size of a row of text, in bytes; the default is 64 MiB. A larger row is an error, and is
+    /// skipped without being held in memory.
     pub max_row_bytes: usize,
 }
 
@@ -115,14 +117,20 @@ impl ReadOptions {
         let file = File::open(path).map_err(Error::io(path, "open the file"))?;
         let text = |file| compressed::text(path, file, format.codec);
         let rows: Box<dyn Rows> = match format.layout {
-            Layout::Json => match jsonl::has_lines(text(file)?, self.max_row_bytes).map_err(compressed::broken(path, format.codec, 0))? {
+            Layout::Json => match jsonl::has_lines(text(file)?, self.max_row_bytes)
+                .map_err(compressed::broken(path, format.codec, 0))?
+            {
                 (true, text) => Box::new(jsonl::Lines::new(text, format.codec, self)),
                 (false, text) => Box::new(json::Values::new(text, format.codec, self)),
             },
             Layout::JsonLines => Box::new(jsonl::Lines::new(text(file)?, format.codec, self)),
             Layout::Csv => Box::new(csv::Records::new(path, text(file)?, format.codec, self)?),
             #[cfg(feature = "parquet")]
-            Layout::Parquet => Box::new(batches::Batches::parquet(path, compressed::seekable(path, file, format.codec)?, self)?),
+            Layout::Parquet => Box::new(batches::Batches::parquet(
+                path,
+                compressed::seekable(path, file, format.codec)?,
+                self,
+            )?),
             #[cfg(feature = "parquet")]
             Layout::Arrow => Box::new(batches::Batches::arrow(path, text(file)?, format.codec, self)?),
         };
@@ -132,8 +140,9 @@ impl ReadOptions {
 
 /// The rows of a file, made by [`read`].
 ///
-/// A row that cannot be read is an [`Error::Row`], and the next call continues with the row after it. Damage to the file
-/// itself ([`Error::Io`], [`Error::Compressed`], [`Error::Parquet`], [`Error::Arrow`]) ends the stream.
+/// A row that cannot be read is an [`Error::Row`], and the next call continues with the row after it. Damage
+/// to the file itself ([`Error::Io`], [`Error::Compressed`], [`Error::Parquet`], [`Error::Arrow`]) ends the
+/// stream.
 pub struct Reader<T> {
     path: PathBuf,
     rows: Box<dyn Rows>,

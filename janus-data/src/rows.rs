@@ -1,4 +1,5 @@
-//! Token rows: conversations as token ids with a loss mask; packed, on disk, and as the datasets that a trainer reads.
+//! Token rows: conversations as token ids with a loss mask; packed, on disk, and as the datasets that a
+//! trainer reads.
 
 mod dataset;
 mod pack;

@@ -1,10 +1,12 @@
 //! Reads the rows of other datasets and layouts.
 //!
-//! Each module below reads the rows of one dataset, or of a layout that many datasets share, with a type that implements
+//! Each module below reads the rows of one dataset, or of a layout that many datasets share, with a type that
+//! implements
 //! [`RowSource`]. [`Source`] finds the type by its name.
 //!
-//! To add a dataset to this crate, write its file and add it to the list of modules and to `SOURCES`. A dataset outside this
-//! crate needs neither: implement [`RowSource`] and pass it to [`convert`](crate::convert).
+//! To add a dataset to this crate, write its file and add it to the list of modules and to `SOURCES`. A
+//! dataset outside this crate needs neither: implement [`RowSource`] and pass it to
+//! [`convert`](crate::convert).
 //!
 //! ```
 //! use janus_data::sources::{Comparison, Fields, RowContent, RowError, RowSource};
@@ -116,7 +118,8 @@ pub trait RowSource: Sync {
         Ok(Vec::new())
     }
 
-    /// The content of a row, with [`main_source`](Self::main_source) filled in if the row has none. An empty system message is left out.
+    /// The content of a row, with [`main_source`](Self::main_source) filled in if the row has none. An empty
+    /// system message is left out.
     ///
     /// # Errors
     /// Those of [`parse`](Self::parse).
@@ -129,8 +132,8 @@ pub trait RowSource: Sync {
         Ok(content)
     }
 
-    /// The instruction of a row: the user's message, if there is only one, and the id of the row, if it has one. Skipped
-    /// rows may have an instruction too.
+    /// The instruction of a row: the user's message, if there is only one, and the id of the row, if it has
+    /// one. Skipped rows may have an instruction too.
     ///
     /// # Errors
     /// Those of [`parse`](Self::parse).
@@ -139,12 +142,21 @@ pub trait RowSource: Sync {
             RowContent::Instruction(instruction) => return Ok(Some(instruction)),
             RowContent::Conversation(all) => (all.main_source, all.original_source, all.messages),
             RowContent::Comparison(pair) => (pair.main_source, pair.original_source, pair.prompt),
-            RowContent::Skip(_) => (self.main_source().into(), String::new(), self.skipped_prompt(Fields::new(row))?),
+            RowContent::Skip(_) => {
+                (self.main_source().into(), String::new(), self.skipped_prompt(Fields::new(row))?)
+            }
         };
         let mut user_messages = messages.into_iter().filter(|message| message.role == Role::User);
         let (Some(prompt), None) = (user_messages.next(), user_messages.next()) else { return Ok(None) };
-        let id = ["id", "idx", "question_id", "index", "prompt_id"].iter().find_map(|name| row.get(*name).and_then(whole_number));
-        Ok(Some(Instruction { id: id.unwrap_or_default(), prompt: prompt.content, main_source, original_source }))
+        let id = ["id", "idx", "question_id", "index", "prompt_id"]
+            .iter()
+            .find_map(|name| row.get(*name).and_then(whole_number));
+        Ok(Some(Instruction {
+            id: id.unwrap_or_default(),
+            prompt: prompt.content,
+            main_source,
+            original_source,
+        }))
     }
 }
 
@@ -168,16 +180,20 @@ impl Source {
         kind.as_str().parse().ok()
     }
 
-    /// The layout that the fields of a row show: that of a record, `alpaca`, `openai`, `sharegpt` or `hh-rlhf`; `None` if they show none of these, as
-    /// the fields of a bench row.
+    /// The layout that the fields of a row show: that of a record, `alpaca`, `openai`, `sharegpt` or
+    /// `hh-rlhf`; `None` if they show none of these, as the fields of a bench row.
     pub fn of_row(row: &Row) -> Option<Self> {
         let layout = |name: &str| name.parse().ok();
         if row.contains_key("conversations") {
             return layout("sharegpt");
         }
         match RecordKind::of_row(row) {
-            Some(RecordKind::Pairs) if !row.contains_key("prompt") && row["chosen"].is_string() => layout("hh-rlhf"),
-            Some(RecordKind::Sft) if row.contains_key("instruction") && !row.contains_key("system") => layout("alpaca"),
+            Some(RecordKind::Pairs) if !row.contains_key("prompt") && row["chosen"].is_string() => {
+                layout("hh-rlhf")
+            }
+            Some(RecordKind::Sft) if row.contains_key("instruction") && !row.contains_key("system") => {
+                layout("alpaca")
+            }
             Some(kind) => Self::of_records(kind),
             None if row.contains_key("messages") || row.contains_key("preferred_output") => layout("openai"),
             None => None,
@@ -276,6 +292,9 @@ mod tests {
             assert_eq!(Source::all().filter(|other| other.name() == source.name()).count(), 1, "{source}");
         }
         let error = "hhrlhf".parse::<Source>().unwrap_err().to_string();
-        assert!(error.starts_with("unknown source \"hhrlhf\": expected one of sft, pairs, reward, sharegpt,"), "{error}");
+        assert!(
+            error.starts_with("unknown source \"hhrlhf\": expected one of sft, pairs, reward, sharegpt,"),
+            "{error}"
+        );
     }
 }

@@ -10,10 +10,10 @@
 //! | `time.json` | seconds spent, over all attempts; not covered by the done mark |
 //! | `timing.jsonl` | if the stage trains a model, the seconds of each step; not covered either |
 //!
-//! When the run is repeated, a stage whose done mark is still valid is skipped. A stage whose configuration, inputs or outputs
-//! have changed is run again from scratch. A stage that was interrupted gets its folder as it was left, and resumes by its own
-//! means. The fingerprint of an input depends only on its content, so if a stage is run again and gives the same bytes, later
-//! stages are still skipped.
+//! When the run is repeated, a stage whose done mark is still valid is skipped. A stage whose configuration,
+//! inputs or outputs have changed is run again from scratch. A stage that was interrupted gets its folder as
+//! it was left, and resumes by its own means. The fingerprint of an input depends only on its content, so if
+//! a stage is run again and gives the same bytes, later stages are still skipped.
 //!
 //! ```
 //! use janus_data::stage::{RunFolder, StageState};
@@ -63,7 +63,10 @@ pub struct RunFolder {
 
 impl fmt::Debug for RunFolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RunFolder").field("root", &self.root).field("stages", &self.stages).finish_non_exhaustive()
+        f.debug_struct("RunFolder")
+            .field("root", &self.root)
+            .field("stages", &self.stages)
+            .finish_non_exhaustive()
     }
 }
 
@@ -75,8 +78,8 @@ pub struct StageTime {
     pub stage: String,
     /// What this run did with it.
     pub state: StageState,
-    /// Seconds spent on it, including earlier runs that it resumes. The time of an attempt that was killed is unknown and not
-    /// counted.
+    /// Seconds spent on it, including earlier runs that it resumes. The time of an attempt that was killed is
+    /// unknown and not counted.
     pub seconds: f64,
 }
 
@@ -120,13 +123,14 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// The stage's folder, for its outputs. The names `config.json`, `done.json`, `time.json` and `timing.jsonl` are reserved at
-    /// its top level, so write a model into a subfolder.
+    /// The stage's folder, for its outputs. The names `config.json`, `done.json`, `time.json` and
+    /// `timing.jsonl` are reserved at its top level, so write a model into a subfolder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Whether an earlier run with the same configuration and inputs was interrupted. Its files are then in the folder.
+    /// Whether an earlier run with the same configuration and inputs was interrupted. Its files are then in
+    /// the folder.
     pub fn continued(&self) -> bool {
         self.continued
     }
@@ -167,9 +171,10 @@ impl RunFolder {
 
     /// Runs the next stage, unless it is finished, and returns its folder.
     ///
-    /// `name` consists of lower-case letters, digits and dashes. `config` is the resolved configuration: everything that
-    /// affects what `work` does, serialized in a fixed order (no `HashMap`). `inputs` are files or folders, each with a
-    /// label. The fingerprint of a finished stage's folder depends only on its outputs. `work` may fail with any error.
+    /// `name` consists of lower-case letters, digits and dashes. `config` is the resolved configuration:
+    /// everything that affects what `work` does, serialized in a fixed order (no `HashMap`). `inputs` are
+    /// files or folders, each with a label. The fingerprint of a finished stage's folder depends only on its
+    /// outputs. `work` may fail with any error.
     ///
     /// # Errors
     /// [`Error::Stage`] names the stage; its source is the error of `work`, [`Error::StageInput`] for an input that
@@ -198,7 +203,8 @@ impl RunFolder {
         work: impl FnOnce(&Stage) -> Result<(), BoxError>,
     ) -> Result<(StageState, f64), BoxError> {
         let identity = identity(stage, config, inputs)?;
-        // A file that exists but cannot be read is an error, because starting again would delete what the stage already has.
+        // A file that exists but cannot be read is an error, because starting again would delete what the
+        // stage already has.
         let same = read_if_exists(&folder.join(CONFIG))?.is_some_and(|found| found == identity);
         if same && is_done(&identity, folder)? {
             (self.on_event)(stage, StageEvent::Skipped);
@@ -216,7 +222,8 @@ impl RunFolder {
         let (started, before) = (Instant::now(), spent(folder)?);
         let result = work(&Stage { folder: folder.to_path_buf(), continued });
         let seconds = started.elapsed().as_secs_f64();
-        let timed = write_file(folder.join(TIME), json!({ "seconds": before + seconds }).to_string().as_bytes());
+        let timed =
+            write_file(folder.join(TIME), json!({ "seconds": before + seconds }).to_string().as_bytes());
         result?;
         timed?;
         let config = folder.join(CONFIG);
@@ -236,7 +243,8 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 fn identity(stage: &str, config: &impl Serialize, inputs: &[(&str, &Path)]) -> Result<Vec<u8>, BoxError> {
     let mut prints = BTreeMap::new();
     for (label, path) in inputs {
-        let print = input_fingerprint(path).map_err(|source| Error::StageInput { label: label.to_string(), source: Box::new(source) })?;
+        let print = input_fingerprint(path)
+            .map_err(|source| Error::StageInput { label: label.to_string(), source: Box::new(source) })?;
         prints.insert(*label, print);
     }
     let config = serde_json::to_value(config)?;
@@ -247,7 +255,8 @@ fn input_fingerprint(path: &Path) -> Result<String> {
     if !path.join(DONE).exists() {
         return fingerprint::of_path(path);
     }
-    let outputs = serde_json::to_vec(&outputs(path)?).map_err(|error| Error::io(path, "list its files")(error.into()))?;
+    let outputs = serde_json::to_vec(&outputs(path)?)
+        .map_err(|error| Error::io(path, "list its files")(error.into()))?;
     Ok(fingerprint::of_bytes(&outputs))
 }
 
@@ -259,12 +268,14 @@ fn is_done(identity: &[u8], folder: &Path) -> Result<bool> {
 
 /// The fingerprint of each output of a stage, by its path relative to the stage's folder.
 fn outputs(folder: &Path) -> Result<BTreeMap<String, String>> {
-    let names = fingerprint::files_below(folder)?.into_iter().filter(|name| ![CONFIG, DONE, TIME, TIMING].contains(&name.as_str()));
+    let names = fingerprint::files_below(folder)?
+        .into_iter()
+        .filter(|name| ![CONFIG, DONE, TIME, TIMING].contains(&name.as_str()));
     names.map(|name| fingerprint::of_file(&folder.join(&name)).map(|print| (name, print))).collect()
 }
 
-/// Empties a folder. `config.json` is removed first: without it, whatever a kill in the middle leaves behind is not mistaken
-/// for the files of an interrupted stage.
+/// Empties a folder. `config.json` is removed first: without it, whatever a kill in the middle leaves behind
+/// is not mistaken for the files of an interrupted stage.
 fn clear(folder: &Path) -> io::Result<()> {
     if folder.exists() {
         match fs::remove_file(folder.join(CONFIG)) {
@@ -279,7 +290,8 @@ fn spent(folder: &Path) -> Result<f64> {
     Ok(read_json::<Value>(&folder.join(TIME))?.and_then(|time| time["seconds"].as_f64()).unwrap_or(0.0))
 }
 
-/// The content of a file of the stage; `None` if it is missing or damaged, in which case the stage is run again.
+/// The content of a file of the stage; `None` if it is missing or damaged, in which case the stage is run
+/// again.
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     Ok(read_if_exists(path)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
@@ -302,8 +314,8 @@ mod tests {
 
     use super::*;
 
-    /// A run of two stages, the second with the folder of the first as input. Returns for each stage the value of `continued`, or
-    /// `None` if its code was not called, and the states.
+    /// A run of two stages, the second with the folder of the first as input. Returns for each stage the
+    /// value of `continued`, or `None` if its code was not called, and the states.
     fn two_stages(root: &Path, word: &str, times: usize) -> (Vec<Option<bool>>, Vec<StageState>) {
         let calls = RefCell::new(vec![None, None]);
         let mut run = RunFolder::open(root).unwrap();
@@ -314,7 +326,9 @@ mod tests {
                 fs::write(stage.folder().join(name), text)
             }
         };
-        let first = run.stage("word", &json!({ "word": word }), &[], work(0, "word.txt", word.to_lowercase())).unwrap();
+        let first = run
+            .stage("word", &json!({ "word": word }), &[], work(0, "word.txt", word.to_lowercase()))
+            .unwrap();
         let text = fs::read_to_string(first.join("word.txt")).unwrap().repeat(times);
         run.stage("repeat", &times, &[("word", &first)], work(1, "text.txt", text)).unwrap();
         let states = run.stages().iter().map(|time| time.state).collect();
@@ -373,8 +387,9 @@ mod tests {
     #[test]
     fn an_interrupted_stage_gets_its_folder_as_it_was_left() {
         let root = tempfile::tempdir().unwrap();
-        let attempt =
-            |step: &dyn Fn(&Stage) -> io::Result<()>| RunFolder::open(root.path()).unwrap().stage("count", &1, &[], step).map(drop);
+        let attempt = |step: &dyn Fn(&Stage) -> io::Result<()>| {
+            RunFolder::open(root.path()).unwrap().stage("count", &1, &[], step).map(drop)
+        };
         let error = attempt(&|stage| {
             fs::write(stage.folder().join("journal"), "1").unwrap();
             Err(io::Error::other("no power"))
@@ -427,7 +442,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let first = RunFolder::open(root.path()).unwrap();
         let error = RunFolder::open(root.path()).unwrap_err();
-        assert!(matches!(error, Error::Locked { process, .. } if process == Some(std::process::id())), "{error}");
+        assert!(
+            matches!(error, Error::Locked { process, .. } if process == Some(std::process::id())),
+            "{error}"
+        );
         assert!(error.to_string().contains("another run is using this folder"), "{error}");
         drop(first);
         assert!(root.path().join(".lock").exists());
@@ -438,7 +456,9 @@ mod tests {
     #[test]
     fn a_stage_whose_files_cannot_be_read_is_not_started_again() {
         let root = tempfile::tempdir().unwrap();
-        let run = |work: &dyn Fn(&Stage) -> io::Result<()>| RunFolder::open(root.path()).unwrap().stage("ask", &1, &[], work).map(drop);
+        let run = |work: &dyn Fn(&Stage) -> io::Result<()>| {
+            RunFolder::open(root.path()).unwrap().stage("ask", &1, &[], work).map(drop)
+        };
         run(&|stage| {
             fs::write(stage.folder().join("journal"), "paid").unwrap();
             Err(io::Error::other("no power"))
@@ -465,7 +485,8 @@ mod tests {
     fn a_missing_input_is_named() {
         let root = tempfile::tempdir().unwrap();
         let mut run = RunFolder::open(root.path()).unwrap();
-        let error = run.stage("sft", &(), &[("data", Path::new("no/such"))], |_| Ok::<_, Error>(())).unwrap_err();
+        let error =
+            run.stage("sft", &(), &[("data", Path::new("no/such"))], |_| Ok::<_, Error>(())).unwrap_err();
         assert!(chain(&error).starts_with("stage 01-sft: input \"data\": no/such: "), "{error:?}");
     }
 }

@@ -79,7 +79,14 @@ impl Spread {
         let total = lengths.iter().map(|&length| u64::from(length)).sum();
         // Nearest rank.
         let rank = |percent: usize| lengths[(lengths.len() * percent).div_ceil(100).max(1) - 1];
-        Self { mean: total as f64 / lengths.len() as f64, min: lengths[0], p50: rank(50), p95: rank(95), max, total }
+        Self {
+            mean: total as f64 / lengths.len() as f64,
+            min: lengths[0],
+            p50: rank(50),
+            p95: rank(95),
+            max,
+            total,
+        }
     }
 }
 
@@ -153,16 +160,28 @@ impl<'a> Stats<'a> {
                 counted.tokens.push(tokenizer.encode(&text)?.len() as u32);
             }
         }
-        if let Some(source) = ["main_source", "source"].iter().find_map(|name| row.get(*name)?.as_str()).filter(|source| !source.is_empty())
+        if let Some(source) = ["main_source", "source"]
+            .iter()
+            .find_map(|name| row.get(*name)?.as_str())
+            .filter(|source| !source.is_empty())
         {
             *self.sources.entry(source.into()).or_default() += 1;
         }
         for preference in row.get("preference_set").and_then(Value::as_array).into_iter().flatten() {
-            if let (Some(dimension), Some(subdimension)) = (preference["dimension"].as_str(), preference["subdimension"].as_str()) {
-                *self.subdimensions.entry(dimension.into()).or_default().entry(subdimension.into()).or_default() += 1;
+            if let (Some(dimension), Some(subdimension)) =
+                (preference["dimension"].as_str(), preference["subdimension"].as_str())
+            {
+                *self
+                    .subdimensions
+                    .entry(dimension.into())
+                    .or_default()
+                    .entry(subdimension.into())
+                    .or_default() += 1;
             }
         }
-        if let (Some(chosen), Some(rejected)) = (row.get("chosen").and_then(last_text), row.get("rejected").and_then(last_text)) {
+        if let (Some(chosen), Some(rejected)) =
+            (row.get("chosen").and_then(last_text), row.get("rejected").and_then(last_text))
+        {
             let balance = &mut self.balance;
             match chosen.chars().count().cmp(&rejected.chars().count()) {
                 std::cmp::Ordering::Greater => balance.chosen_longer += 1,
@@ -172,7 +191,9 @@ impl<'a> Stats<'a> {
             balance.identical += u64::from(chosen == rejected);
         }
         self.seen_rows.insert(key(&serde_json::to_vec(row).unwrap_or_default()));
-        if let Some(prompt) = ["prompt", "instruction", "user_prompt", "input"].iter().find_map(|name| row.get(*name)?.as_str()) {
+        if let Some(prompt) =
+            ["prompt", "instruction", "user_prompt", "input"].iter().find_map(|name| row.get(*name)?.as_str())
+        {
             *self.prompts.entry(key(prompt.as_bytes())).or_default() += 1;
         }
         Ok(())
@@ -184,7 +205,15 @@ impl<'a> Stats<'a> {
         let field = |(name, counted): (String, Counted)| {
             let rows = counted.characters.len() as u64;
             let tokens = with_tokens.then(|| Spread::of(counted.tokens));
-            (name, FieldReport { rows, empty: counted.empty, characters: Spread::of(counted.characters), tokens })
+            (
+                name,
+                FieldReport {
+                    rows,
+                    empty: counted.empty,
+                    characters: Spread::of(counted.characters),
+                    tokens,
+                },
+            )
         };
         StatsReport {
             rows: self.rows,
@@ -211,7 +240,10 @@ fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Array(list) => {
-            let contents: Vec<&str> = list.iter().filter_map(|item| item.get("content").or_else(|| item.get("value"))?.as_str()).collect();
+            let contents: Vec<&str> = list
+                .iter()
+                .filter_map(|item| item.get("content").or_else(|| item.get("value"))?.as_str())
+                .collect();
             (!contents.is_empty()).then(|| contents.join("\n"))
         }
         _ => None,
@@ -236,7 +268,9 @@ impl StatsReport {
     fn tables(&self) -> Vec<Table> {
         let share = |count: u64, of: u64| format!("{:.1}%", 100.0 * count as f64 / of.max(1) as f64);
         let mut rows = vec![vec!["rows".into(), self.rows.to_string()]];
-        rows.extend(self.kinds.iter().map(|(kind, count)| vec![format!("of kind {kind}"), count.to_string()]));
+        rows.extend(
+            self.kinds.iter().map(|(kind, count)| vec![format!("of kind {kind}"), count.to_string()]),
+        );
         rows.push(vec!["repeat an earlier row".into(), self.duplicate_rows.to_string()]);
         rows.push(vec!["distinct prompts".into(), self.prompts.to_string()]);
         rows.push(vec!["most rows of one prompt".into(), self.most_of_one_prompt.to_string()]);
@@ -247,13 +281,23 @@ impl StatsReport {
             for (unit, spread) in [("characters", Some(field.characters)), ("tokens", field.tokens)] {
                 let Some(Spread { mean, min, p50, p95, max, total }) = spread else { continue };
                 let numbers = [min, p50, p95, max].map(|number| number.to_string());
-                let mut row = vec![name.clone(), unit.into(), field.rows.to_string(), field.empty.to_string(), format!("{mean:.1}")];
+                let mut row = vec![
+                    name.clone(),
+                    unit.into(),
+                    field.rows.to_string(),
+                    field.empty.to_string(),
+                    format!("{mean:.1}"),
+                ];
                 row.extend(numbers);
                 row.push(total.to_string());
                 fields.push(row);
             }
         }
-        tables.push(Table("Lengths", vec!["field", "in", "rows", "empty", "mean", "min", "p50", "p95", "max", "total"], fields));
+        tables.push(Table(
+            "Lengths",
+            vec!["field", "in", "rows", "empty", "mean", "min", "p50", "p95", "max", "total"],
+            fields,
+        ));
 
         let Balance { chosen_longer, rejected_longer, equal, identical } = self.balance;
         let pairs = chosen_longer + rejected_longer + equal;
@@ -264,7 +308,10 @@ impl StatsReport {
                 ("equally long", equal),
                 ("the same text", identical),
             ];
-            let rows = of.iter().map(|(name, count)| vec![name.to_string(), count.to_string(), share(*count, pairs)]).collect();
+            let rows = of
+                .iter()
+                .map(|(name, count)| vec![name.to_string(), count.to_string(), share(*count, pairs)])
+                .collect();
             tables.push(Table("Pairs", vec!["", "count", "share"], rows));
         }
         let most = |counts: &BTreeMap<String, u64>| {
@@ -273,15 +320,19 @@ impl StatsReport {
             counts.into_iter().take(SHOWN).map(|(name, count)| (name.clone(), *count)).collect::<Vec<_>>()
         };
         if !self.sources.is_empty() {
-            let rows =
-                most(&self.sources).into_iter().map(|(name, count)| vec![name, count.to_string(), share(count, self.rows)]).collect();
+            let rows = most(&self.sources)
+                .into_iter()
+                .map(|(name, count)| vec![name, count.to_string(), share(count, self.rows)])
+                .collect();
             tables.push(Table("Sources", vec!["source", "rows", "share"], rows));
         }
         if !self.subdimensions.is_empty() {
             let mut rows = Vec::new();
             for (dimension, counts) in &self.subdimensions {
                 let total = counts.values().sum();
-                let row = |(name, count): (String, u64)| vec![dimension.clone(), name, count.to_string(), share(count, total)];
+                let row = |(name, count): (String, u64)| {
+                    vec![dimension.clone(), name, count.to_string(), share(count, total)]
+                };
                 rows.extend(most(counts).into_iter().map(row));
             }
             tables.push(Table("Subdimensions", vec!["dimension", "subdimension", "rows", "share"], rows));
@@ -293,7 +344,13 @@ impl StatsReport {
     pub fn to_text(&self) -> String {
         let mut out = String::new();
         for Table(title, head, rows) in self.tables() {
-            let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).chain([head[at].len()]).max().unwrap_or_default();
+            let width = |at: usize| {
+                rows.iter()
+                    .map(|row| row[at].chars().count())
+                    .chain([head[at].len()])
+                    .max()
+                    .unwrap_or_default()
+            };
             let widths: Vec<usize> = (0..head.len()).map(width).collect();
             // Writing to a string cannot fail.
             let _ = writeln!(out, "{title}");
@@ -322,8 +379,9 @@ impl StatsReport {
             escaped(title)
         );
         for Table(title, head, rows) in self.tables() {
-            let cells =
-                |cells: Vec<&str>, tag: &str| cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell))).collect::<String>();
+            let cells = |cells: Vec<&str>, tag: &str| {
+                cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell))).collect::<String>()
+            };
             let _ = writeln!(out, "<h2>{title}</h2>\n<table><tr>{}</tr>", cells(head, "th"));
             for row in &rows {
                 let _ = writeln!(out, "<tr>{}</tr>", cells(row.iter().map(String::as_str).collect(), "td"));
@@ -342,8 +400,10 @@ mod tests {
 
     #[test]
     fn every_count_is_in_the_report() {
-        let preferences = json!([{"dimension": "style", "subdimension": "tone", "preference": "warm", "description": "d"}]);
-        let conversation = |text: &str| json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": text}]);
+        let preferences =
+            json!([{"dimension": "style", "subdimension": "tone", "preference": "warm", "description": "d"}]);
+        let conversation =
+            |text: &str| json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": text}]);
         let rows = [
             json!({"main_source": "m<x", "prompt": "q", "system": "", "preference_set": preferences, "output": "four"}),
             json!({"main_source": "m<x", "prompt": "q", "system": "s", "chosen": conversation("longer"), "rejected": conversation("short")}),
@@ -354,7 +414,10 @@ mod tests {
         let mut stats = Stats::new(Some(&tokenizer));
         rows.iter().for_each(|row| stats.add(row.as_object().unwrap()).unwrap());
         let report = stats.report();
-        assert_eq!((report.rows, report.duplicate_rows, report.prompts, report.most_of_one_prompt), (4, 1, 2, 2));
+        assert_eq!(
+            (report.rows, report.duplicate_rows, report.prompts, report.most_of_one_prompt),
+            (4, 1, 2, 2)
+        );
         assert_eq!(report.kinds, [("pairs", 3), ("sft", 1)].into());
         assert_eq!(report.balance, Balance { chosen_longer: 1, rejected_longer: 0, equal: 2, identical: 2 });
         assert_eq!(report.subdimensions["style"]["tone"], 1);

@@ -9,7 +9,9 @@ use rand::seq::IndexedRandom;
 use serde::Serialize;
 
 use crate::instructions::{NearDuplicates, Planted};
-use crate::{Error, Packing, Result, TokenFile, TokenWriter, Tokenizer, Writer, pack_stream, read, token_rows};
+use crate::{
+    Error, Packing, Result, TokenFile, TokenWriter, Tokenizer, Writer, pack_stream, read, token_rows,
+};
 
 /// The throughput from JSON lines to packed token rows.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -97,8 +99,8 @@ impl<'f> Rows<'f> {
         Ok(Self { folder, rows })
     }
 
-    /// Tokenises the rows into `tokens`, and packs them into rows of `capacity` tokens. Without a tokenizer, one is trained on the
-    /// rows.
+    /// Tokenises the rows into `tokens`, and packs them into rows of `capacity` tokens. Without a tokenizer,
+    /// one is trained on the rows.
     ///
     /// # Errors
     /// Those of reading, tokenising and writing.
@@ -107,13 +109,21 @@ impl<'f> Rows<'f> {
         let sample: Vec<SftRecord> = read(&path)?.take(2000).collect::<Result<_>>()?;
         let tokenizer = match tokenizer {
             Some(tokenizer) => tokenizer,
-            None => Tokenizer::train(sample.iter().map(|row| row.output.as_str()), 16_000, template.special_tokens())?,
+            None => Tokenizer::train(
+                sample.iter().map(|row| row.output.as_str()),
+                16_000,
+                template.special_tokens(),
+            )?,
         };
 
         // The rates of the `tokenizers` library on the same texts: one thread, and its parallel batches.
-        let texts: Vec<&str> = sample.iter().flat_map(|row| [row.system.as_str(), row.prompt.as_str(), row.output.as_str()]).collect();
+        let texts: Vec<&str> = sample
+            .iter()
+            .flat_map(|row| [row.system.as_str(), row.prompt.as_str(), row.output.as_str()])
+            .collect();
         let started = Instant::now();
-        let one: usize = texts.iter().map(|text| tokenizer.encode(text).map(|ids| ids.len())).sum::<Result<_>>()?;
+        let one: usize =
+            texts.iter().map(|text| tokenizer.encode(text).map(|ids| ids.len())).sum::<Result<_>>()?;
         let one_thread = one as f64 / started.elapsed().as_secs_f64();
         let started = Instant::now();
         let batch: usize = tokenizer.encode_batch(texts)?.iter().map(Vec::len).sum();
@@ -149,7 +159,8 @@ impl<'f> Rows<'f> {
             share_of_one_core_per_core: rate / (one_thread * threads as f64),
             packing_efficiency: packed.packing_efficiency,
             packing_seconds,
-            stream_packing_efficiency: streamed.iter().sum::<usize>() as f64 / (streamed.len() * capacity).max(1) as f64,
+            stream_packing_efficiency: streamed.iter().sum::<usize>() as f64
+                / (streamed.len() * capacity).max(1) as f64,
         })
     }
 
@@ -207,7 +218,12 @@ pub fn deduplicate(instructions: usize) -> DeduplicationThroughput {
         PlantedAt { edited_percent, found: near.planted(texts, 1000, edited_percent, &mut rng) }
     };
     let planted = [5, 10, 20, 40].map(&mut planted).into();
-    DeduplicationThroughput { dedup_seconds, dedup_rows_per_s: instructions as f64 / dedup_seconds, dedup_found, planted }
+    DeduplicationThroughput {
+        dedup_seconds,
+        dedup_rows_per_s: instructions as f64 / dedup_seconds,
+        dedup_found,
+        planted,
+    }
 }
 
 /// Words with lengths and frequencies like those of English.
@@ -216,7 +232,10 @@ struct Vocabulary(Vec<String>);
 impl Vocabulary {
     fn new() -> Self {
         let mut rng = stream(0, "bench vocabulary");
-        let parts = ["an", "ter", "is", "ol", "e", "ra", "tion", "min", "co", "s", "ent", "a", "lu", "per", "ing", "ed", "o", "ve"];
+        let parts = [
+            "an", "ter", "is", "ol", "e", "ra", "tion", "min", "co", "s", "ent", "a", "lu", "per", "ing",
+            "ed", "o", "ve",
+        ];
         let word = |_| (0..rng.random_range(1..4)).filter_map(|_| parts.choose(&mut rng).copied()).collect();
         Self((0..20_000).map(word).collect())
     }
@@ -240,8 +259,14 @@ impl Vocabulary {
 
 fn row(vocabulary: &Vocabulary, number: usize) -> SftRecord {
     let mut rng = stream(number as u64, "bench row");
-    let preference =
-        |dimension| Preference::new(dimension, "kind", format!("label {}", number % 977), "What an answer does that serves this want.");
+    let preference = |dimension| {
+        Preference::new(
+            dimension,
+            "kind",
+            format!("label {}", number % 977),
+            "What an answer does that serves this want.",
+        )
+    };
     // Lengths are spread like those of real answers.
     let answer = (rng.random_range(5.0f64.ln()..1500.0f64.ln())).exp() as usize + rng.random_range(200..720);
     SftRecord {
@@ -263,7 +288,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let rows = Rows::generate(folder.path(), 40).unwrap();
         let tokens = rows.tokens(None, 8192).unwrap();
-        assert!((tokens.rows_per_s * tokens.seconds - 40.0).abs() < 1e-6 && tokens.packing_efficiency > 0.5, "{tokens:?}");
+        assert!(
+            (tokens.rows_per_s * tokens.seconds - 40.0).abs() < 1e-6 && tokens.packing_efficiency > 0.5,
+            "{tokens:?}"
+        );
         assert!(rows.parquet().unwrap().parquet_mb > 0.0);
         let found = deduplicate(100);
         assert_eq!((found.dedup_found, found.planted.len()), (0, 4));

@@ -9,9 +9,9 @@ use tokenizers::{Model, ModelWrapper, OffsetType, PreTokenizer};
 
 use crate::{Error, Result, bpe, write_file};
 
-/// A tokenizer of the Hugging Face `tokenizers` library with predictable behaviour. Whatever its file says, text is never
-/// encoded as special tokens, no special token is added, and truncation, padding and BPE dropout are off. Special tokens come
-/// only from the chat template.
+/// A tokenizer of the Hugging Face `tokenizers` library with predictable behaviour. Whatever its file says,
+/// text is never encoded as special tokens, no special token is added, and truncation, padding and BPE
+/// dropout are off. Special tokens come only from the chat template.
 ///
 /// Clones share the vocabulary.
 #[derive(Clone)]
@@ -32,7 +32,9 @@ impl Tokenizer {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(Error::io(path, "read the file"))?;
         let tokenizer = tokenizers::Tokenizer::from_bytes(bytes);
-        tokenizer.map(Self::from_tokenizers).map_err(|cause| Error::TokenizerFile { path: path.into(), cause })
+        tokenizer
+            .map(Self::from_tokenizers)
+            .map_err(|cause| Error::TokenizerFile { path: path.into(), cause })
     }
 
     /// Wraps a tokenizer of the `tokenizers` library and turns off its truncation, padding and dropout.
@@ -54,10 +56,10 @@ impl Tokenizer {
         Self { text_only: Arc::new(text_only), with_specials: Arc::new(tokenizer), vocab_size }
     }
 
-    /// Trains a byte-level BPE (Sennrich et al. 2016, on bytes as in GPT-2) of at most `vocab_size` tokens: first the
-    /// special tokens in the given order, then the 256 bytes, then the merges. A pair that occurs only once is not merged,
-    /// so little text gives fewer tokens. The spelling of a special token in a text counts as ordinary text. The same texts
-    /// give the same file in every process.
+    /// Trains a byte-level BPE (Sennrich et al. 2016, on bytes as in GPT-2) of at most `vocab_size` tokens:
+    /// first the special tokens in the given order, then the 256 bytes, then the merges. A pair that occurs
+    /// only once is not merged, so little text gives fewer tokens. The spelling of a special token in a text
+    /// counts as ordinary text. The same texts give the same file in every process.
     ///
     /// ```
     /// let tokenizer = janus_data::Tokenizer::train(["a kite, a kite"].into_iter(), 300, &["<s>", "</s>"])?;
@@ -69,7 +71,11 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::VocabularyTooSmall`], [`Error::SpecialToken`] for one that is empty, repeated, or spelt like a
     /// token of text.
-    pub fn train<'a>(texts: impl Iterator<Item = &'a str>, vocab_size: usize, special_tokens: &[&str]) -> Result<Self> {
+    pub fn train<'a>(
+        texts: impl Iterator<Item = &'a str>,
+        vocab_size: usize,
+        special_tokens: &[&str],
+    ) -> Result<Self> {
         bpe::train(texts, vocab_size, special_tokens).map(Self::from_tokenizers)
     }
 
@@ -78,13 +84,16 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Io`], [`Error::Tokenizer`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let json = self.with_specials.to_string(true).map_err(|cause| Error::Tokenizer { doing: "be written", cause })?;
+        let json = self
+            .with_specials
+            .to_string(true)
+            .map_err(|cause| Error::Tokenizer { doing: "be written", cause })?;
         write_file(path, json.as_bytes())
     }
 
-    /// Writes the files that transformers, vLLM and llama.cpp's converter read next to the weights of a model: `tokenizer.json`, and
-    /// `tokenizer_config.json` with the special tokens and the chat template. Each is written atomically. The folder is created if
-    /// necessary.
+    /// Writes the files that transformers, vLLM and llama.cpp's converter read next to the weights of a
+    /// model: `tokenizer.json`, and `tokenizer_config.json` with the special tokens and the chat template.
+    /// Each is written atomically. The folder is created if necessary.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -111,7 +120,8 @@ impl Tokenizer {
         write_file(folder.join("tokenizer_config.json"), format!("{config:#}\n").as_bytes())
     }
 
-    /// The ids of a text. No special token is added, and the spelling of one in the text is encoded as ordinary text.
+    /// The ids of a text. No special token is added, and the spelling of one in the text is encoded as
+    /// ordinary text.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] if the model cannot encode the text.
@@ -130,8 +140,8 @@ impl Tokenizer {
         Ok(encodings.iter().map(|encoding| encoding.get_ids().to_vec()).collect())
     }
 
-    /// The ids of a text in which spelt-out special tokens are encoded as such; no token is added. It is meant for prompts that
-    /// another program rendered; use [`Tokenizer::encode`] for text that a user typed.
+    /// The ids of a text in which spelt-out special tokens are encoded as such; no token is added. It is
+    /// meant for prompts that another program rendered; use [`Tokenizer::encode`] for text that a user typed.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] if the model cannot encode the text.
@@ -139,8 +149,9 @@ impl Tokenizer {
         ids(&self.with_specials, text)
     }
 
-    /// Like [`Tokenizer::encode_with_specials`], for a text with placeholder characters. Each placeholder is replaced by its text
-    /// after special tokens have been found, so that the inserted text is always ordinary text, whatever it spells.
+    /// Like [`Tokenizer::encode_with_specials`], for a text with placeholder characters. Each placeholder is
+    /// replaced by its text after special tokens have been found, so that the inserted text is always
+    /// ordinary text, whatever it spells.
     ///
     /// ```
     /// let tokenizer = janus_data::Tokenizer::train(["a kite"].into_iter(), 300, &["<s>", "</s>"])?;
@@ -154,8 +165,11 @@ impl Tokenizer {
     pub fn encode_escaped(&self, text: &str, escapes: &[(char, &str)]) -> Result<Vec<u32>> {
         let tokenizer = &self.with_specials;
         let encode = || -> tokenizers::Result<Vec<u32>> {
-            let mut pieces = tokenizer.get_added_vocabulary().extract_and_normalize(tokenizer.get_normalizer(), text);
-            pieces.normalize(|piece| escapes.iter().try_for_each(|(placeholder, text)| piece.replace(*placeholder, text)))?;
+            let mut pieces =
+                tokenizer.get_added_vocabulary().extract_and_normalize(tokenizer.get_normalizer(), text);
+            pieces.normalize(|piece| {
+                escapes.iter().try_for_each(|(placeholder, text)| piece.replace(*placeholder, text))
+            })?;
             if let Some(pre_tokenizer) = tokenizer.get_pre_tokenizer() {
                 pre_tokenizer.pre_tokenize(&mut pieces)?;
             }
@@ -165,8 +179,8 @@ impl Tokenizer {
         encode().map_err(|cause| Error::Tokenizer { doing: "encode the text", cause })
     }
 
-    /// The ids of a rendered conversation, encoded segment by segment, so that the ids of a prompt are the first ids of every
-    /// conversation that continues it.
+    /// The ids of a rendered conversation, encoded segment by segment, so that the ids of a prompt are the
+    /// first ids of every conversation that continues it.
     ///
     /// # Errors
     /// [`Error::NoSuchToken`] for a special token that the tokenizer does not have, [`Error::Tokenizer`].
@@ -190,7 +204,11 @@ impl Tokenizer {
     /// All special tokens with their ids, in the order of the ids.
     pub fn special_tokens(&self) -> Vec<(u32, String)> {
         let added = self.with_specials.get_added_tokens_decoder();
-        let mut special: Vec<_> = added.into_iter().filter(|(_, token)| token.special).map(|(id, token)| (id, token.content)).collect();
+        let mut special: Vec<_> = added
+            .into_iter()
+            .filter(|(_, token)| token.special)
+            .map(|(id, token)| (id, token.content))
+            .collect();
         special.sort();
         special
     }
@@ -205,7 +223,10 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`].
     pub fn fingerprint(&self) -> Result<String> {
-        let json = self.with_specials.to_string(false).map_err(|cause| Error::Tokenizer { doing: "be written", cause })?;
+        let json = self
+            .with_specials
+            .to_string(false)
+            .map_err(|cause| Error::Tokenizer { doing: "be written", cause })?;
         Ok(blake3::hash(json.as_bytes()).to_hex().to_string())
     }
 
@@ -217,5 +238,7 @@ impl Tokenizer {
 
 fn ids(tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>> {
     let encoding = tokenizer.encode_fast(text, false);
-    encoding.map(|encoding| encoding.get_ids().to_vec()).map_err(|cause| Error::Tokenizer { doing: "encode the text", cause })
+    encoding
+        .map(|encoding| encoding.get_ids().to_vec())
+        .map_err(|cause| Error::Tokenizer { doing: "encode the text", cause })
 }

@@ -29,7 +29,8 @@ pub enum RecordKind {
 
 impl RecordKind {
     /// All kinds.
-    pub const ALL: [RecordKind; 4] = [RecordKind::Sft, RecordKind::Pairs, RecordKind::Reward, RecordKind::Bench];
+    pub const ALL: [RecordKind; 4] =
+        [RecordKind::Sft, RecordKind::Pairs, RecordKind::Reward, RecordKind::Bench];
 
     /// The kind's name.
     pub fn as_str(self) -> &'static str {
@@ -41,7 +42,8 @@ impl RecordKind {
         }
     }
 
-    /// The kind of a row, recognised by its fields, including those of the older releases; `None` if they fit no kind.
+    /// The kind of a row, recognised by its fields, including those of the older releases; `None` if they fit
+    /// no kind.
     pub fn of_row(row: &Row) -> Option<RecordKind> {
         let has = |name: &str| row.contains_key(name);
         if has("rubrics") || has("rubric") {
@@ -66,7 +68,10 @@ impl FromStr for RecordKind {
     type Err = UnknownRecordKind;
 
     fn from_str(name: &str) -> Result<Self, UnknownRecordKind> {
-        RecordKind::ALL.into_iter().find(|kind| kind.as_str() == name).ok_or_else(|| UnknownRecordKind { got: name.into() })
+        RecordKind::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
+            .ok_or_else(|| UnknownRecordKind { got: name.into() })
     }
 }
 
@@ -140,8 +145,9 @@ pub struct Validation {
     pub by_field: BTreeMap<String, u64>,
 }
 
-/// Checks every row of files against a kind of record, or against the kind of each file's first row. Ids must be unique over all
-/// files, and all files must have the same kind. Memory is bounded by a batch, the ids and `limit` problems.
+/// Checks every row of files against a kind of record, or against the kind of each file's first row. Ids must
+/// be unique over all files, and all files must have the same kind. Memory is bounded by a batch, the ids and
+/// `limit` problems.
 ///
 /// ```
 /// use janus_data::{RecordKind, ReadOptions, validate};
@@ -153,8 +159,14 @@ pub struct Validation {
 /// assert_eq!((found.findings[1].field.as_str(), found.findings[1].got.as_str()), ("rejected", "nothing"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn validate(paths: &[PathBuf], kind: Option<RecordKind>, options: &ReadOptions, limit: usize) -> Validation {
-    let mut checker = Checker { validation: Validation::default(), ids: HashMap::new(), limit, first_kind: None };
+pub fn validate(
+    paths: &[PathBuf],
+    kind: Option<RecordKind>,
+    options: &ReadOptions,
+    limit: usize,
+) -> Validation {
+    let mut checker =
+        Checker { validation: Validation::default(), ids: HashMap::new(), limit, first_kind: None };
     for (file, path) in paths.iter().enumerate() {
         checker.file(file, path, paths, kind, options);
     }
@@ -170,7 +182,14 @@ struct Checker {
 }
 
 impl Checker {
-    fn file(&mut self, number: usize, path: &Path, paths: &[PathBuf], kind: Option<RecordKind>, options: &ReadOptions) {
+    fn file(
+        &mut self,
+        number: usize,
+        path: &Path,
+        paths: &[PathBuf],
+        kind: Option<RecordKind>,
+        options: &ReadOptions,
+    ) {
         let mut checked = CheckedFile { file: path.into(), kind, rows: 0, bad_rows: 0 };
         let rows = match options.read::<Row>(path) {
             Ok(rows) => rows,
@@ -220,8 +239,15 @@ impl Checker {
     fn one_kind(&mut self, path: &Path, kind: Option<RecordKind>, row: &Row) {
         let Some(kind) = kind else {
             let got: Vec<&str> = row.keys().map(String::as_str).collect();
-            let got = if got.is_empty() { "no field".into() } else { format!("the fields {}", got.join(", ")) };
-            self.problem(path, 1, "", "the fields of an sft, pairs, reward or bench row (or state the kind)", &got);
+            let got =
+                if got.is_empty() { "no field".into() } else { format!("the fields {}", got.join(", ")) };
+            self.problem(
+                path,
+                1,
+                "",
+                "the fields of an sft, pairs, reward or bench row (or state the kind)",
+                &got,
+            );
             return;
         };
         match &self.first_kind {
@@ -236,16 +262,19 @@ impl Checker {
 
     fn row(&mut self, path: &Path, row_number: u64, kind: RecordKind, row: &Row) {
         for Field { names, required, shape } in fields(kind) {
-            let name = names.iter().find(|name| row.get(**name).is_some_and(|value| !value.is_null())).copied();
+            let name =
+                names.iter().find(|name| row.get(**name).is_some_and(|value| !value.is_null())).copied();
             match name {
-                Some(name) => {
-                    shape.check(&row[name], name, &mut |field, expected, got| self.problem(path, row_number, field, expected, got))
-                }
+                Some(name) => shape.check(&row[name], name, &mut |field, expected, got| {
+                    self.problem(path, row_number, field, expected, got)
+                }),
                 None if *required => self.problem(path, row_number, names[0], shape.expected(), "nothing"),
                 None => {}
             }
         }
-        shape::rules(kind, row, &mut |field, expected, got| self.problem(path, row_number, field, expected, got));
+        shape::rules(kind, row, &mut |field, expected, got| {
+            self.problem(path, row_number, field, expected, got)
+        });
     }
 
     fn id(&mut self, file: usize, row_number: u64, paths: &[PathBuf], row: &Row) {
@@ -270,10 +299,16 @@ impl Checker {
                     Problem::Missing => ("a value".into(), "nothing".into()),
                     Problem::Mismatch { expected, got } => (expected.clone(), got.clone()),
                     Problem::Rule(rule) => ("a valid value".into(), rule.clone()),
-                    Problem::Syntax { message, column } => ("JSON".into(), format!("{message}, at column {column}")),
-                    Problem::Utf8 { column } => ("UTF-8".into(), format!("an invalid byte at column {column}")),
+                    Problem::Syntax { message, column } => {
+                        ("JSON".into(), format!("{message}, at column {column}"))
+                    }
+                    Problem::Utf8 { column } => {
+                        ("UTF-8".into(), format!("an invalid byte at column {column}"))
+                    }
                     Problem::DoubledKey(key) => ("each key once".into(), format!("\"{key}\" twice")),
-                    Problem::TooLong { limit } => (format!("a row of at most {limit} bytes"), "a larger row".into()),
+                    Problem::TooLong { limit } => {
+                        (format!("a row of at most {limit} bytes"), "a larger row".into())
+                    }
                 };
                 self.problem(path, *row, &field, &expected, &got);
             }
@@ -294,7 +329,13 @@ impl Checker {
         }
         *self.validation.by_field.entry(of).or_default() += 1;
         if self.validation.findings.len() < self.limit {
-            let finding = Finding { file: path.into(), row, field: field.into(), expected: expected.into(), got: got.into() };
+            let finding = Finding {
+                file: path.into(),
+                row,
+                field: field.into(),
+                expected: expected.into(),
+                got: got.into(),
+            };
             self.validation.findings.push(finding);
         }
     }

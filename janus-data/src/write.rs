@@ -23,8 +23,8 @@ use sheet::Sheet;
 #[cfg(feature = "parquet")]
 pub use column::{ArrowRecord, Column};
 
-/// Writes rows of any type atomically as `.json` (an array with one row per line), `.jsonl` or `.csv`, each optionally followed
-/// by `.gz` or `.zst`.
+/// Writes rows of any type atomically as `.json` (an array with one row per line), `.jsonl` or `.csv`, each
+/// optionally followed by `.gz` or `.zst`.
 ///
 /// # Errors
 /// [`Error::UnknownExtension`], [`Error::Encode`] for a row that the format cannot represent, [`Error::Io`].
@@ -36,9 +36,9 @@ pub fn write_all<T: Serialize>(path: impl AsRef<Path>, rows: &[T]) -> Result<()>
     writer.finish()
 }
 
-/// Writes records in the format of the file extension: those of [`write_all`], `.parquet` (Snappy) and `.arrow` (IPC file), each
-/// optionally followed by `.gz` or `.zst`. The schema of Parquet and Arrow files is that of the record type, never inferred
-/// from the rows, and strings are `LargeUtf8`.
+/// Writes records in the format of the file extension: those of [`write_all`], `.parquet` (Snappy) and
+/// `.arrow` (IPC file), each optionally followed by `.gz` or `.zst`. The schema of Parquet and Arrow files is
+/// that of the record type, never inferred from the rows, and strings are `LargeUtf8`.
 ///
 /// # Errors
 /// [`Error::UnknownExtension`], [`Error::Encode`], [`Error::Io`].
@@ -66,8 +66,8 @@ pub fn write_records<T: ArrowRecord + Serialize + 'static>(path: impl AsRef<Path
     batches.finish()?.commit()
 }
 
-/// Writes rows one at a time. The file appears when [`Writer::finish`] is called, and not at all otherwise. Memory is bounded
-/// by a batch.
+/// Writes rows one at a time. The file appears when [`Writer::finish`] is called, and not at all otherwise.
+/// Memory is bounded by a batch.
 ///
 /// ```
 /// use janus_core::RewardRecord;
@@ -94,7 +94,10 @@ enum Sink<T> {
         array: bool,
     },
     Sheet(Box<Sheet>),
-    #[cfg_attr(not(feature = "parquet"), expect(dead_code, reason = "only the feature `parquet` has columnar formats"))]
+    #[cfg_attr(
+        not(feature = "parquet"),
+        expect(dead_code, reason = "only the feature `parquet` has columnar formats")
+    )]
     Columns(Box<dyn Columns<T>>),
 }
 
@@ -113,7 +116,8 @@ impl<T: Serialize> Writer<T> {
     pub fn text(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let format = Format::of_text(path)?;
-        let mut out = Compressed::new(AtomicFile::create(path)?, format.codec).map_err(Error::io(path, "write the file"))?;
+        let mut out = Compressed::new(AtomicFile::create(path)?, format.codec)
+            .map_err(Error::io(path, "write the file"))?;
         let sink = match format.layout {
             Layout::Csv => Sink::Sheet(Box::new(Sheet::new(out))),
             layout => {
@@ -203,7 +207,9 @@ impl<T: Serialize> Writer<T> {
                 })?;
                 if *array { Ok(()) } else { out.write_all(b"\n").map_err(io) }
             }
-            Sink::Sheet(sheet) => sheet.add(&self.path, serde_json::to_value(row).map_err(|error| encode(error.into()))?),
+            Sink::Sheet(sheet) => {
+                sheet.add(&self.path, serde_json::to_value(row).map_err(|error| encode(error.into()))?)
+            }
             Sink::Columns(_) => Ok(()),
         }
     }

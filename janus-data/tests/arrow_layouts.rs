@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, DictionaryArray, FixedSizeListArray, Int64Array, LargeListArray, LargeStringArray, ListArray, MapArray,
-    RecordBatch, StringArray, StringViewArray, StructArray, TimestampSecondArray,
+    Array, ArrayRef, BinaryArray, DictionaryArray, FixedSizeListArray, Int64Array, LargeListArray,
+    LargeStringArray, ListArray, MapArray, RecordBatch, StringArray, StringViewArray, StructArray,
+    TimestampSecondArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields, Int32Type};
@@ -29,8 +30,12 @@ impl Written {
 
 fn write(columns: Vec<(&str, ArrayRef)>) -> Written {
     let written = Written(tempfile::tempdir().unwrap());
-    let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap();
-    let mut writer = ArrowWriter::try_new(File::create(written.path()).unwrap(), batch.schema(), None).unwrap();
+    let batch = RecordBatch::try_from_iter_with_nullable(
+        columns.into_iter().map(|(name, array)| (name, array, true)),
+    )
+    .unwrap();
+    let mut writer =
+        ArrowWriter::try_new(File::create(written.path()).unwrap(), batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
     written
@@ -57,7 +62,9 @@ fn messages(contents: ArrayRef, roles: ArrayRef) -> StructArray {
 
 #[test]
 fn every_type_of_text_reads_the_same() {
-    for (inputs, chosen) in text_types(&[Some("a"), Some("ü\n")]).into_iter().zip(text_types(&[Some("x"), Some("x")])) {
+    for (inputs, chosen) in
+        text_types(&[Some("a"), Some("ü\n")]).into_iter().zip(text_types(&[Some("x"), Some("x")]))
+    {
         let kind = inputs.data_type().clone();
         let written = write(vec![("input", inputs), ("chosen", chosen.clone()), ("rejected", chosen)]);
         let rows: Vec<RewardRecord> = read_all(written.path()).unwrap();
@@ -71,22 +78,30 @@ fn every_type_of_text_reads_the_same() {
 
 #[test]
 fn every_type_of_list_and_role_reads_the_same() {
-    for (contents, roles) in text_types(&[Some("q"), Some("a"), Some("q"), Some("b")]).into_iter().zip(text_types(&[
-        Some("user"),
-        Some("assistant"),
-        Some("user"),
-        Some("assistant"),
-    ])) {
+    for (contents, roles) in text_types(&[Some("q"), Some("a"), Some("q"), Some("b")])
+        .into_iter()
+        .zip(text_types(&[Some("user"), Some("assistant"), Some("user"), Some("assistant")]))
+    {
         let values: ArrayRef = Arc::new(messages(contents, roles));
         let item = Arc::new(Field::new_list_field(values.data_type().clone(), true));
         let lists: [ArrayRef; 3] = [
             Arc::new(ListArray::new(item.clone(), OffsetBuffer::from_lengths([2, 2]), values.clone(), None)),
-            Arc::new(LargeListArray::new(item.clone(), OffsetBuffer::from_lengths([2, 2]), values.clone(), None)),
+            Arc::new(LargeListArray::new(
+                item.clone(),
+                OffsetBuffer::from_lengths([2, 2]),
+                values.clone(),
+                None,
+            )),
             Arc::new(FixedSizeListArray::new(item, 2, values, None)),
         ];
         let text: ArrayRef = Arc::new(StringArray::from(vec!["s", "s"]));
         for list in lists {
-            let written = write(vec![("system", text.clone()), ("prompt", text.clone()), ("chosen", list.clone()), ("rejected", list)]);
+            let written = write(vec![
+                ("system", text.clone()),
+                ("prompt", text.clone()),
+                ("chosen", list.clone()),
+                ("rejected", list),
+            ]);
             let rows: Vec<PairRecord> = read_all(written.path()).unwrap();
             assert_eq!(rows[1].chosen, [Message::user("q"), Message::assistant("b")]);
         }
@@ -96,12 +111,16 @@ fn every_type_of_list_and_role_reads_the_same() {
 /// In Arrow every row has every field; a field that a row does not have is null.
 #[test]
 fn nulls_are_absent_fields() {
-    let text = |texts: &[Option<&str>]| -> ArrayRef { Arc::new(texts.iter().copied().collect::<StringArray>()) };
+    let text =
+        |texts: &[Option<&str>]| -> ArrayRef { Arc::new(texts.iter().copied().collect::<StringArray>()) };
     let fields = Fields::from(
-        ["dimension", "subdimension", "preference", "description"].map(|name| Field::new(name, DataType::Utf8, true)).to_vec(),
+        ["dimension", "subdimension", "preference", "description"]
+            .map(|name| Field::new(name, DataType::Utf8, true))
+            .to_vec(),
     );
     let none = ListArray::new_null(Arc::new(Field::new_list_field(DataType::Struct(fields), true)), 2);
-    let columns = || vec![("system", text(&[Some("s"), Some("s")])), ("prompt", text(&[Some("p"), Some("p")]))];
+    let columns =
+        || vec![("system", text(&[Some("s"), Some("s")])), ("prompt", text(&[Some("p"), Some("p")]))];
 
     let mut all = columns();
     all.extend([
@@ -117,7 +136,9 @@ fn nulls_are_absent_fields() {
     all.push(("output", text(&[None, Some("o")])));
     let written = write(all);
     let rows: Vec<_> = read::<SftRecord>(written.path()).unwrap().collect();
-    let Err(Error::Row { row: 1, field, problem: Problem::Missing, .. }) = &rows[0] else { panic!("{:?}", rows[0]) };
+    let Err(Error::Row { row: 1, field, problem: Problem::Missing, .. }) = &rows[0] else {
+        panic!("{:?}", rows[0])
+    };
     assert_eq!(field.as_deref(), Some("output"));
     assert!(rows[1].is_ok(), "reading continues after a broken row");
 }
@@ -130,7 +151,8 @@ fn a_null_in_a_nested_field_is_named() {
     let item = Arc::new(Field::new_list_field(values.data_type().clone(), true));
     let list: ArrayRef = Arc::new(ListArray::new(item, OffsetBuffer::from_lengths([2]), values, None));
     let text: ArrayRef = Arc::new(StringArray::from(vec!["s"]));
-    let written = write(vec![("system", text.clone()), ("prompt", text), ("chosen", list.clone()), ("rejected", list)]);
+    let written =
+        write(vec![("system", text.clone()), ("prompt", text), ("chosen", list.clone()), ("rejected", list)]);
     let error = read_all::<PairRecord>(written.path()).unwrap_err().to_string();
     assert!(error.ends_with("rows.parquet, row 1, field \"chosen[1].role\": missing"), "{error}");
 }
@@ -141,7 +163,10 @@ fn ids_are_numbers_and_anchors_maps() {
     let anchors = |count: i32| -> ArrayRef {
         let keys: StringArray = (1..=count).map(|score| Some(score.to_string())).collect();
         let texts: StringArray = (1..=count).map(|score| Some(format!("anchor {score}"))).collect();
-        let fields = Fields::from(vec![Field::new("keys", DataType::Utf8, false), Field::new("values", DataType::Utf8, true)]);
+        let fields = Fields::from(vec![
+            Field::new("keys", DataType::Utf8, false),
+            Field::new("values", DataType::Utf8, true),
+        ]);
         let entries = StructArray::new(fields.clone(), vec![Arc::new(keys), Arc::new(texts)], None);
         let entry = Arc::new(Field::new("entries", DataType::Struct(fields), false));
         Arc::new(MapArray::new(entry, OffsetBuffer::from_lengths([count as usize]), entries, None, false))
@@ -171,7 +196,10 @@ fn ids_are_numbers_and_anchors_maps() {
     assert_eq!(rows[0].rubrics[0].score_descriptions.get(Score::new(5).unwrap()), "anchor 5");
 
     let error = read_all::<BenchRecord>(bench(6).path()).unwrap_err().to_string();
-    assert!(error.contains("row 1, field \"rubrics[0].score_descriptions\": a rubric needs the five"), "{error}");
+    assert!(
+        error.contains("row 1, field \"rubrics[0].score_descriptions\": a rubric needs the five"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -191,18 +219,21 @@ fn a_file_of_prompts_with_other_columns_reads_as_objects() {
         ("ids", Arc::new(lists) as ArrayRef),
     ]);
     let rows: Vec<Map<String, Value>> = read_all(written.path()).unwrap();
-    let expected = json!({"prompt": "Hi?", "score": 0.5, "safe": true, "when": "1970-01-01T00:00:00", "ids": [1, null]});
+    let expected =
+        json!({"prompt": "Hi?", "score": 0.5, "safe": true, "when": "1970-01-01T00:00:00", "ids": [1, null]});
     assert_eq!(Value::Object(rows[0].clone()), expected);
 }
 
 #[test]
 fn every_codec_of_parquet_and_arrow_is_read() {
-    let texts: ArrayRef = Arc::new(LargeStringArray::from_iter_values((0..500).map(|row| format!("text {}", row % 7))));
+    let texts: ArrayRef =
+        Arc::new(LargeStringArray::from_iter_values((0..500).map(|row| format!("text {}", row % 7))));
     let columns = ["input", "chosen", "rejected"].map(|name| (name, texts.clone()));
     let batch = RecordBatch::try_from_iter(columns).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let check = |name: &str, what: &dyn std::fmt::Debug| {
-        let rows: Vec<RewardRecord> = read_all(folder.path().join(name)).unwrap_or_else(|error| panic!("{what:?}: {error}"));
+        let rows: Vec<RewardRecord> =
+            read_all(folder.path().join(name)).unwrap_or_else(|error| panic!("{what:?}: {error}"));
         assert_eq!((rows.len(), rows[8].input.as_str()), (500, "text 1"), "{what:?}");
     };
     for codec in [

@@ -4,7 +4,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use janus_core::{BenchRecord, PairRecord, RewardRecord, SftRecord};
-use janus_data::{Error, Problem, ReadOptions, Skipped, good_rows, read, read_all, write_all, write_file, write_records};
+use janus_data::{
+    Error, Problem, ReadOptions, Skipped, good_rows, read, read_all, write_all, write_file, write_records,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -36,7 +38,8 @@ fn message<T: DeserializeOwned>(path: &Path) -> String {
 const GOOD: &str = r#"{"input":"i","chosen":"c","rejected":"r"}"#;
 
 fn bench() -> Value {
-    let rubric = json!({"criteria": "c", "score_descriptions": {"1": "a", "2": "b", "3": "c", "4": "d", "5": "e"}});
+    let rubric =
+        json!({"criteria": "c", "score_descriptions": {"1": "a", "2": "b", "3": "c", "4": "d", "5": "e"}});
     json!({"source": "s", "system": "s", "prompt": "p", "reference_answer": "r", "rubrics": [rubric, rubric]})
 }
 
@@ -51,10 +54,17 @@ fn a_missing_field() {
 fn a_wrong_type() {
     let folder = Folder::new();
     let path = folder.file("rm.jsonl", r#"{"input":3,"chosen":"c","rejected":"r"}"#);
-    assert_eq!(message::<RewardRecord>(&path), "rm.jsonl, row 1 (line 1), field \"input\": expected a string, got integer `3`");
+    assert_eq!(
+        message::<RewardRecord>(&path),
+        "rm.jsonl, row 1 (line 1), field \"input\": expected a string, got integer `3`"
+    );
     let path = folder.file("rm.json", format!("[{GOOD}, {{\"input\":\"i\",\"chosen\":null}}]"));
-    assert_eq!(message::<RewardRecord>(&path), "rm.json, row 2 (line 1), field \"chosen\": expected a string, got null");
-    let path = folder.file("pairs.jsonl", r#"{"system":"","prompt":"","chosen":[{"role":"robot","content":""}]}"#);
+    assert_eq!(
+        message::<RewardRecord>(&path),
+        "rm.json, row 2 (line 1), field \"chosen\": expected a string, got null"
+    );
+    let path =
+        folder.file("pairs.jsonl", r#"{"system":"","prompt":"","chosen":[{"role":"robot","content":""}]}"#);
     assert_eq!(
         message::<PairRecord>(&path),
         "pairs.jsonl, row 1 (line 1), field \"chosen[0].role\": expected one of `system`, `user`, `assistant`, got `robot`"
@@ -78,9 +88,15 @@ fn a_wrong_type_in_parquet() {
 fn broken_utf8() {
     let folder = Folder::new();
     let path = folder.file("rm.jsonl", [GOOD.as_bytes(), b"\n{\"input\":\"\xff\"}\n"].concat());
-    assert_eq!(message::<RewardRecord>(&path), "rm.jsonl, row 2 (line 2): the byte at column 11 is not UTF-8: convert the file to UTF-8");
+    assert_eq!(
+        message::<RewardRecord>(&path),
+        "rm.jsonl, row 2 (line 2): the byte at column 11 is not UTF-8: convert the file to UTF-8"
+    );
     let path = folder.file("rm.json", [b"[\n", GOOD.as_bytes(), b",\n{\"input\":\"\xff\"}]"].concat());
-    assert_eq!(message::<RewardRecord>(&path), "rm.json, row 2 (line 3): the byte at column 11 is not UTF-8: convert the file to UTF-8");
+    assert_eq!(
+        message::<RewardRecord>(&path),
+        "rm.json, row 2 (line 3): the byte at column 11 is not UTF-8: convert the file to UTF-8"
+    );
 }
 
 #[test]
@@ -91,10 +107,16 @@ fn broken_json() {
     assert!(error.starts_with("rm.jsonl, row 2 (line 2): not JSON at column 14 ("), "{error}");
     let path = folder.file("two.jsonl", format!("{GOOD} {GOOD}\n"));
     let error = message::<RewardRecord>(&path);
-    assert!(error.starts_with("two.jsonl, row 1 (line 1): not JSON at column 43 (trailing characters"), "{error}");
+    assert!(
+        error.starts_with("two.jsonl, row 1 (line 1): not JSON at column 43 (trailing characters"),
+        "{error}"
+    );
     let path = folder.file("rm.json", format!("[{GOOD},\n{GOOD}"));
     let error = message::<RewardRecord>(&path);
-    assert!(error.starts_with("rm.json, row 3 (line 2): not JSON at column 42 (EOF while parsing a list of rows"), "{error}");
+    assert!(
+        error.starts_with("rm.json, row 3 (line 2): not JSON at column 42 (EOF while parsing a list of rows"),
+        "{error}"
+    );
 }
 
 /// Broken JSON is reported as such even if the reader finds a missing or wrong field first.
@@ -114,9 +136,15 @@ fn json_that_contains_no_rows() {
         "rm.json, row 1 (line 1): expected an array of objects, or an object of objects keyed by id, got `\"text\"`"
     );
     let path = folder.file("row.json", format!("\n[{GOOD}, 3]"));
-    assert_eq!(message::<RewardRecord>(&path), "row.json, row 2 (line 2): expected struct RewardRecord, got integer `3`");
+    assert_eq!(
+        message::<RewardRecord>(&path),
+        "row.json, row 2 (line 2): expected struct RewardRecord, got integer `3`"
+    );
     let path = folder.file("twice.json", r#"{"1": {}, "1": {}}"#);
-    assert_eq!(message::<Value>(&path), "twice.json, row 2 (line 1): the key \"1\" occurs twice: keep one of the rows");
+    assert_eq!(
+        message::<Value>(&path),
+        "twice.json, row 2 (line 1): the key \"1\" occurs twice: keep one of the rows"
+    );
 }
 
 #[test]
@@ -154,8 +182,9 @@ fn a_preference_set_with_two_styles() {
 fn a_truncated_gz() {
     let folder = Folder::new();
     let path = folder.path("rm.jsonl.gz");
-    let rows: Vec<Value> =
-        (0..5000).map(|i| json!({"input": format!("{i} {}", i * 7919 % 10007), "chosen": "c", "rejected": "r"})).collect();
+    let rows: Vec<Value> = (0..5000)
+        .map(|i| json!({"input": format!("{i} {}", i * 7919 % 10007), "chosen": "c", "rejected": "r"}))
+        .collect();
     write_all(&path, &rows).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     let path = folder.file("cut.jsonl.gz", &bytes[..bytes.len() / 2]);
@@ -164,7 +193,10 @@ fn a_truncated_gz() {
     assert!(0 < read && read < rows.len());
     assert_eq!(reader.by_ref().count(), 0, "a damaged file ends the stream");
     let error = message::<RewardRecord>(&path);
-    assert!(error.starts_with(&format!("cut.jsonl.gz, after row {read}: the gzip data is truncated or damaged")), "{error}");
+    assert!(
+        error.starts_with(&format!("cut.jsonl.gz, after row {read}: the gzip data is truncated or damaged")),
+        "{error}"
+    );
     let path = folder.file("rm.json.gz", GOOD);
     assert!(matches!(read_all::<Value>(path), Err(Error::Compressed { codec: "gzip", rows: 0, .. })));
 }
@@ -185,9 +217,14 @@ fn a_gz_of_several_members_is_read_to_its_end() {
 fn a_truncated_or_invalid_parquet() {
     let folder = Folder::new();
     let path = folder.path("rm.parquet");
-    write_records(&path, &[RewardRecord { input: "i".into(), chosen: "c".into(), rejected: "r".into() }]).unwrap();
+    write_records(&path, &[RewardRecord { input: "i".into(), chosen: "c".into(), rejected: "r".into() }])
+        .unwrap();
     let bytes = std::fs::read(&path).unwrap();
-    for (name, bytes) in [("cut.parquet", &bytes[..bytes.len() - 9]), ("false.parquet", GOOD.as_bytes()), ("empty.parquet", b"")] {
+    for (name, bytes) in [
+        ("cut.parquet", &bytes[..bytes.len() - 9]),
+        ("false.parquet", GOOD.as_bytes()),
+        ("empty.parquet", b""),
+    ] {
         let error = message::<RewardRecord>(&folder.file(name, bytes));
         assert!(error.starts_with(&format!("{name}: not a complete Parquet file (")), "{error}");
         assert!(error.ends_with("fetch or write the file again"), "{error}");
@@ -197,7 +234,11 @@ fn a_truncated_or_invalid_parquet() {
 #[test]
 fn a_truncated_zst_or_arrow() {
     let folder = Folder::new();
-    let row = |i: usize| RewardRecord { input: format!("{i} {}", i * 7919 % 10007), chosen: "c".into(), rejected: "r".into() };
+    let row = |i: usize| RewardRecord {
+        input: format!("{i} {}", i * 7919 % 10007),
+        chosen: "c".into(),
+        rejected: "r".into(),
+    };
     let rows: Vec<RewardRecord> = (0..5000).map(row).collect();
     for (name, kept, sentence) in [
         ("rm.jsonl.zst", 2, "the zstd data is truncated or damaged ("),
@@ -227,11 +268,15 @@ fn a_truncated_zst_or_arrow() {
 fn a_line_of_a_hundred_megabytes() {
     let folder = Folder::new();
     let long = format!(r#"{{"input":"{}","chosen":"c","rejected":"r"}}"#, "x".repeat(100 << 20));
-    for (name, text) in [("rm.jsonl", format!("{GOOD}\n{long}\n{GOOD}\n")), ("rm.json", format!("[{GOOD},{long},{GOOD}]"))] {
+    for (name, text) in
+        [("rm.jsonl", format!("{GOOD}\n{long}\n{GOOD}\n")), ("rm.json", format!("[{GOOD},{long},{GOOD}]"))]
+    {
         let path = folder.file(name, text);
         let rows: Vec<_> = read::<RewardRecord>(&path).unwrap().collect();
         assert_eq!(rows.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true], "{name}");
-        let Err(Error::Row { row: 2, problem: Problem::TooLong { limit }, .. }) = &rows[1] else { panic!("{:?}", rows[1].as_ref().err()) };
+        let Err(Error::Row { row: 2, problem: Problem::TooLong { limit }, .. }) = &rows[1] else {
+            panic!("{:?}", rows[1].as_ref().err())
+        };
         assert_eq!(*limit, 64 << 20);
         let mut options = ReadOptions::default();
         options.max_row_bytes = 101 << 20;
@@ -248,7 +293,10 @@ fn nul_bytes_and_broken_csv() {
     let folder = Folder::new();
     let path = folder.file("rm.jsonl", b"{\"input\":\"a\0b\",\"chosen\":\"c\",\"rejected\":\"r\"}\n");
     let error = message::<RewardRecord>(&path);
-    assert!(error.starts_with("rm.jsonl, row 1 (line 1): not JSON at column 11 (control character"), "{error}");
+    assert!(
+        error.starts_with("rm.jsonl, row 1 (line 1): not JSON at column 11 (control character"),
+        "{error}"
+    );
     let path = folder.file("nul.jsonl", [0; 100]);
     assert!(message::<RewardRecord>(&path).contains("not JSON at column 1"));
     let path = folder.file("nul.csv", b"input,chosen,rejected\na\0b,c,r\n");
@@ -262,10 +310,16 @@ fn nul_bytes_and_broken_csv() {
         "rm.csv, row 1 (line 2), field \"chosen\": the byte at column 1 is not UTF-8: convert the file to UTF-8"
     );
     let path = folder.file("rm.csv", "input,chosen,chosen\na,b,c\n");
-    assert_eq!(message::<RewardRecord>(&path), "rm.csv, row 0 (line 1), field \"chosen\": the header names this column twice");
+    assert_eq!(
+        message::<RewardRecord>(&path),
+        "rm.csv, row 0 (line 1), field \"chosen\": the header names this column twice"
+    );
     let path = folder.file("pairs.csv", "system,prompt,chosen,rejected\ns,p,hello,[]\n");
     let error = message::<PairRecord>(&path);
-    assert!(error.starts_with("pairs.csv, row 1 (line 2), field \"chosen\": the cell is not JSON: "), "{error}");
+    assert!(
+        error.starts_with("pairs.csv, row 1 (line 2), field \"chosen\": the cell is not JSON: "),
+        "{error}"
+    );
 }
 
 #[test]
@@ -291,7 +345,10 @@ fn a_missing_file_and_an_unknown_extension() {
         "rows.txt: unknown file type, expected one of .json, .jsonl, .csv, .parquet, .arrow, one of these followed by .gz or .zst"
     );
     let error = write_all(folder.path("rows.parquet"), &[bench()]).unwrap_err().to_string();
-    assert!(error.ends_with("expected one of .json, .jsonl, .csv, one of these followed by .gz or .zst"), "{error}");
+    assert!(
+        error.ends_with("expected one of .json, .jsonl, .csv, one of these followed by .gz or .zst"),
+        "{error}"
+    );
 }
 
 #[test]

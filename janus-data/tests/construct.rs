@@ -6,7 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use janus_core::{
-    BenchRecord, ChatModel, ChatRequest, Dimension, FinishReason, Generation, ModelError, PairRecord, RewardRecord, SftRecord, derive_seed,
+    BenchRecord, ChatModel, ChatRequest, Dimension, FinishReason, Generation, ModelError, PairRecord,
+    RewardRecord, SftRecord, derive_seed,
 };
 use janus_data::construct::{Constructed, Construction, OutputFormat, Quality, Step};
 use janus_data::instructions::Instruction;
@@ -43,7 +44,11 @@ impl ChatModel for Scripted {
         "scripted"
     }
 
-    fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+    fn generate_each(
+        &self,
+        requests: &[ChatRequest],
+        on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>),
+    ) {
         // In reverse: nothing may depend on the order of answers.
         for (index, request) in requests.iter().enumerate().rev() {
             let mut remaining = self.remaining.borrow_mut();
@@ -51,8 +56,10 @@ impl ChatModel for Scripted {
             *remaining -= 1;
             drop(remaining);
             self.answered.borrow_mut().push(CallJournal::key("scripted", request));
-            let times_before = request.messages.iter().filter(|message| message.content.contains("cannot be used")).count();
-            let answer = (self.behaviour)(request, times_before).unwrap_or_else(|| Ok(generation(&good_answer(request))));
+            let times_before =
+                request.messages.iter().filter(|message| message.content.contains("cannot be used")).count();
+            let answer = (self.behaviour)(request, times_before)
+                .unwrap_or_else(|| Ok(generation(&good_answer(request))));
             on_answer(index, answer.map(|generation| vec![generation]));
         }
     }
@@ -63,8 +70,9 @@ fn generation(text: &str) -> Generation {
 }
 
 const WORDS: [&str; 24] = [
-    "river", "candle", "marble", "orchard", "violin", "harbour", "lantern", "meadow", "copper", "saddle", "thunder", "velvet", "anchor",
-    "basket", "cinnamon", "drizzle", "ember", "feather", "granite", "hollow", "ivory", "juniper", "kettle", "lagoon",
+    "river", "candle", "marble", "orchard", "violin", "harbour", "lantern", "meadow", "copper", "saddle",
+    "thunder", "velvet", "anchor", "basket", "cinnamon", "drizzle", "ember", "feather", "granite", "hollow",
+    "ivory", "juniper", "kettle", "lagoon",
 ];
 
 /// Words that depend only on a text and a number.
@@ -107,8 +115,9 @@ fn good_answer(request: &ChatRequest) -> String {
         ),
         Step::Response => format!("An answer with {}.", some_words(prompt, 0, 12)),
         Step::Rubric => {
-            let anchors: BTreeMap<String, String> =
-                (1..=5).map(|score| (score.to_string(), format!("The want is met to degree {score} of five."))).collect();
+            let anchors: BTreeMap<String, String> = (1..=5)
+                .map(|score| (score.to_string(), format!("The want is met to degree {score} of five.")))
+                .collect();
             json!({ "criteria": format!("Does the answer serve the want of {}?", some_words(prompt, 0, 3)), "score_descriptions": anchors })
                 .to_string()
         }
@@ -140,9 +149,16 @@ fn a_good_model_gives_every_row_and_no_other() {
     let made = run(&model, &Construction::default(), 30, folder.path());
     let summary = &made.summary;
     // 30 x 4 dimensions, 30 x 3 system messages and responses, 3 x 3 x 4 rubrics of the bench.
-    assert_eq!((summary.instructions, summary.requests, summary.retried, summary.accepted), (30, 120 + 90 + 90 + 36, 0, 336));
+    assert_eq!(
+        (summary.instructions, summary.requests, summary.retried, summary.accepted),
+        (30, 120 + 90 + 90 + 36, 0, 336)
+    );
     assert!(summary.rejected.is_empty() && summary.contradictory_sets == 0, "{:?}", summary.rejected);
-    assert_eq!(model.answered.borrow().len(), 336 - 36 + distinct_rubrics(&made), "equal rubric requests are sent once");
+    assert_eq!(
+        model.answered.borrow().len(),
+        336 - 36 + distinct_rubrics(&made),
+        "equal rubric requests are sent once"
+    );
     let rows = [("bench", 9), ("dpo", 27), ("orpo", 27), ("rm", 27), ("sft", 81), ("sft_small", 27)];
     assert_eq!(summary.rows, rows.into());
 
@@ -154,7 +170,10 @@ fn a_good_model_gives_every_row_and_no_other() {
     for rows in of_prompt.values() {
         // Each preference once, each system message and response its own.
         for dimension in Dimension::ALL {
-            let names: HashSet<_> = rows.iter().map(|row| &row.preference_set.as_ref().unwrap().get(dimension).unwrap().name).collect();
+            let names: HashSet<_> = rows
+                .iter()
+                .map(|row| &row.preference_set.as_ref().unwrap().get(dimension).unwrap().name)
+                .collect();
             assert_eq!(names.len(), 3);
         }
         assert_eq!(rows.iter().map(|row| &row.system).collect::<HashSet<_>>().len(), 3);
@@ -200,7 +219,11 @@ fn a_correction_states_the_flaw_and_the_second_answer_counts() {
             return Some(Ok(generation("I'm sorry, I cannot help with that.")));
         }
         let [.., answer, correction] = &request.messages[..] else { panic!("no correction") };
-        assert!(answer.content.starts_with("I'm sorry") && correction.content.contains("it declines the task"), "{}", correction.content);
+        assert!(
+            answer.content.starts_with("I'm sorry") && correction.content.contains("it declines the task"),
+            "{}",
+            correction.content
+        );
         None
     });
     let made = run(&model, &Construction::default(), 4, folder.path());
@@ -258,7 +281,11 @@ fn every_answer_of_a_misbehaving_model_is_counted() {
     assert_eq!((rows("sft"), rows("dpo"), rows("bench")), (made.sft.len(), made.dpo.len(), made.bench.len()));
     assert!(made.sft.len() > made.dpo.len() && !made.dpo.is_empty() && !made.bench.is_empty());
     let bad = ["harmlessness", "xxxx", "Sorry"];
-    assert!(made.sft.iter().all(|row| !bad.iter().any(|bad| row.system.contains(bad) || row.output.contains(bad))));
+    assert!(
+        made.sft
+            .iter()
+            .all(|row| !bad.iter().any(|bad| row.system.contains(bad) || row.output.contains(bad)))
+    );
 
     // Every file is read back unchanged, in both formats.
     for (format, extension) in [(OutputFormat::JsonLines, "jsonl"), (OutputFormat::Parquet, "parquet")] {
@@ -271,7 +298,8 @@ fn every_answer_of_a_misbehaving_model_is_counted() {
     }
 }
 
-/// A run that is killed twenty times and resumed gives the same files. No answered request is sent again, and no answer is lost.
+/// A run that is killed twenty times and resumed gives the same files. No answered request is sent again, and
+/// no answer is lost.
 #[test]
 fn a_run_killed_at_any_moment_ends_in_the_same_files() {
     let whole = tempfile::tempdir().unwrap();
@@ -289,18 +317,28 @@ fn a_run_killed_at_any_moment_ends_in_the_same_files() {
     for moment in moments {
         *model.remaining.borrow_mut() = moment - before;
         before = moment;
-        let killed = quiet(|| catch_unwind(AssertUnwindSafe(|| run(&model, &Construction::default(), 40, folder.path()))));
+        let killed = quiet(|| {
+            catch_unwind(AssertUnwindSafe(|| run(&model, &Construction::default(), 40, folder.path())))
+        });
         assert!(killed.is_err(), "the run ends before it is killed");
         // A kill may leave an incomplete last line in the journal.
-        let last =
-            Step::ALL.iter().rev().map(|step| folder.path().join(format!("{}.journal", step.as_str()))).find(|path| path.exists()).unwrap();
+        let last = Step::ALL
+            .iter()
+            .rev()
+            .map(|step| folder.path().join(format!("{}.journal", step.as_str())))
+            .find(|path| path.exists())
+            .unwrap();
         let mut file = std::fs::File::options().append(true).open(last).unwrap();
         std::io::Write::write_all(&mut file, b"{\"id\": \"cut").unwrap();
     }
     *model.remaining.borrow_mut() = usize::MAX;
-    run(&model, &Construction::default(), 40, folder.path()).write(folder.path(), OutputFormat::JsonLines).unwrap();
+    run(&model, &Construction::default(), 40, folder.path())
+        .write(folder.path(), OutputFormat::JsonLines)
+        .unwrap();
 
-    for name in ["sft.jsonl", "sft_small.jsonl", "dpo.jsonl", "orpo.jsonl", "rm.jsonl", "bench.jsonl", "summary.json"] {
+    for name in
+        ["sft.jsonl", "sft_small.jsonl", "dpo.jsonl", "orpo.jsonl", "rm.jsonl", "bench.jsonl", "summary.json"]
+    {
         let read = |folder: &tempfile::TempDir| std::fs::read_to_string(folder.path().join(name)).unwrap();
         assert_eq!(read(&whole), read(&folder), "{name}");
     }
@@ -321,7 +359,9 @@ fn a_run_killed_at_any_moment_ends_in_the_same_files() {
                 .map(str::to_string)
                 .collect::<Vec<_>>()
         })
-        .map(|line| serde_json::from_str::<serde_json::Value>(&line).unwrap()["id"].as_str().unwrap().to_string())
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(&line).unwrap()["id"].as_str().unwrap().to_string()
+        })
         .collect();
     assert!(journalled.len() > 200);
     assert!(journalled.iter().all(|key| times[key] == 1), "an answered request was sent again");
@@ -331,9 +371,14 @@ fn a_run_killed_at_any_moment_ends_in_the_same_files() {
 fn copies_and_empty_instructions_are_skipped_and_counted() {
     let folder = tempfile::tempdir().unwrap();
     let mut all = instructions(3);
-    all.push(Instruction { id: "copy".into(), prompt: format!("  {} ", all[0].prompt.to_uppercase()), ..all[0].clone() });
+    all.push(Instruction {
+        id: "copy".into(),
+        prompt: format!("  {} ", all[0].prompt.to_uppercase()),
+        ..all[0].clone()
+    });
     all.push(Instruction { id: "empty".into(), prompt: " \n".into(), ..all[0].clone() });
-    let made = Construction::default().run(&Scripted::good(), &all, folder.path(), &mut |_, _, _| {}).unwrap();
+    let made =
+        Construction::default().run(&Scripted::good(), &all, folder.path(), &mut |_, _, _| {}).unwrap();
     assert_eq!(made.summary.skipped, [("duplicate", 1), ("empty", 1)].into());
     assert_eq!((made.summary.instructions, made.sft.len()), (3, 9));
 }

@@ -45,7 +45,8 @@ fn ranged(received: &Received) -> Reply {
     let all = content();
     match received.header("range") {
         Some(range) => {
-            let from: usize = range.strip_prefix("bytes=").unwrap().strip_suffix('-').unwrap().parse().unwrap();
+            let from: usize =
+                range.strip_prefix("bytes=").unwrap().strip_suffix('-').unwrap().parse().unwrap();
             let range = format!("bytes {from}-{}/{}", all.len() - 1, all.len());
             Reply { headers: vec![("content-range", range)], ..Reply::status(206, &all[from..]) }
         }
@@ -57,7 +58,10 @@ fn ranged(received: &Received) -> Reply {
 fn hub(store: &Stub, etag: &'static str) -> Stub {
     let location = store.url();
     Stub::start(move |received| {
-        assert_eq!(received.path, "/v1/datasets/kaist-ai/a%20set/resolve/refs%2Fconvert%2Fparquet/data/train.parquet");
+        assert_eq!(
+            received.path,
+            "/v1/datasets/kaist-ai/a%20set/resolve/refs%2Fconvert%2Fparquet/data/train.parquet"
+        );
         assert_eq!(received.header("authorization"), Some("Bearer hf_secret"));
         let headers = vec![
             ("location", format!("{location}/bytes")),
@@ -70,7 +74,10 @@ fn hub(store: &Stub, etag: &'static str) -> Stub {
 }
 
 fn names(folder: &Path) -> Vec<String> {
-    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+    fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect()
 }
 
 #[test]
@@ -79,7 +86,8 @@ fn a_download_that_is_interrupted_repeatedly_completes() {
     let target = folder.path().join("train.parquet");
     let ranges: Arc<Mutex<Vec<Option<String>>>> = Arc::default();
     let log = ranges.clone();
-    // Every attempt receives at most 150,000 bytes, so more attempts are needed than are allowed without progress.
+    // Every attempt receives at most 150,000 bytes, so more attempts are needed than are allowed without
+    // progress.
     let store = Stub::start(move |received| {
         assert_eq!(received.header("authorization"), None, "only the hub gets the token");
         log.lock().unwrap().push(received.header("range").map(String::from));
@@ -92,7 +100,10 @@ fn a_download_that_is_interrupted_repeatedly_completes() {
     assert_eq!(fs::read(&target).unwrap(), content());
     assert_eq!(names(folder.path()), ["train.parquet"]);
     let ranges = ranges.lock().unwrap();
-    assert!(ranges.len() >= 6 && ranges[0].is_none() && ranges[1..].iter().all(Option::is_some), "{ranges:?}");
+    assert!(
+        ranges.len() >= 6 && ranges[0].is_none() && ranges[1..].iter().all(Option::is_some),
+        "{ranges:?}"
+    );
 }
 
 #[test]
@@ -106,8 +117,16 @@ fn a_later_call_resumes_where_an_earlier_one_gave_up() {
     });
     let hub = hub(&store, SHA256);
     let error = fetch(hub.url(), &target, None).unwrap_err().to_string();
-    assert!(error.contains("kaist-ai/a set/data/train.parquet: gave up after 3 attempts: the server answered 503: closed"), "{error}");
-    assert!(!target.exists() && names(folder.path()).len() == 1, "the partial file is kept under another name");
+    assert!(
+        error.contains(
+            "kaist-ai/a set/data/train.parquet: gave up after 3 attempts: the server answered 503: closed"
+        ),
+        "{error}"
+    );
+    assert!(
+        !target.exists() && names(folder.path()).len() == 1,
+        "the partial file is kept under another name"
+    );
     let got = fetch(hub.url(), &target, Some(SHA256)).unwrap();
     assert!(got.fetched < 600_000 && got.bytes == 800_000, "{got:?}");
     assert_eq!(names(folder.path()), ["train.parquet"]);
@@ -117,7 +136,10 @@ fn a_later_call_resumes_where_an_earlier_one_gave_up() {
 fn a_hub_without_ranges_sends_the_whole_file_again() {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("train.parquet");
-    let store = Stub::start(|received| Reply { cut: (received.number == 0).then_some(300_000), ..Reply::status(200, content()) });
+    let store = Stub::start(|received| Reply {
+        cut: (received.number == 0).then_some(300_000),
+        ..Reply::status(200, content())
+    });
     let hub = hub(&store, SHA256);
     assert_eq!(fetch(hub.url(), &target, None).unwrap().bytes, 800_000);
     assert_eq!(fs::read(&target).unwrap(), content());
@@ -134,7 +156,10 @@ fn a_file_with_a_wrong_checksum_is_not_written() {
         let hub = hub(&store, etag);
         let error = fetch(hub.url(), &target, expected).unwrap_err();
         assert!(matches!(&error, HubError::Checksum { got, .. } if got == SHA256), "{error}");
-        assert_eq!((names(folder.path()), fs::read(&target).unwrap()), (vec!["train.parquet".to_string()], b"the old one".to_vec()));
+        assert_eq!(
+            (names(folder.path()), fs::read(&target).unwrap()),
+            (vec!["train.parquet".to_string()], b"the old one".to_vec())
+        );
     }
 }
 
@@ -148,11 +173,17 @@ fn small_files_come_from_the_hub_itself() {
             "/v1/owner/model/resolve/main/config.json" => {
                 Reply { headers: vec![("location", "/v1/cache/1".into())], ..Reply::status(307, "") }
             }
-            "/v1/cache/1" => Reply { headers: vec![("etag", "W/\"abc\"".into())], ..Reply::status(200, "{}") },
+            "/v1/cache/1" => {
+                Reply { headers: vec![("etag", "W/\"abc\"".into())], ..Reply::status(200, "{}") }
+            }
             // The name is from `printf '{}' | git hash-object --stdin`.
-            path @ ("/v1/owner/model/resolve/main/right.json" | "/v1/owner/model/resolve/main/wrong.json") => {
+            path
+            @ ("/v1/owner/model/resolve/main/right.json" | "/v1/owner/model/resolve/main/wrong.json") => {
                 let headers = vec![("etag", "\"9e26dfeeb6e641a33dae4961196235bdb965b21b\"".into())];
-                Reply { headers, ..Reply::status(200, if path.ends_with("right.json") { "{}" } else { "[]" }) }
+                Reply {
+                    headers,
+                    ..Reply::status(200, if path.ends_with("right.json") { "{}" } else { "[]" })
+                }
             }
             "/v1/owner/closed/resolve/main/config.json" => Reply::status(403, "hf_secret may not"),
             other => Reply::status(404, other),
@@ -164,12 +195,18 @@ fn small_files_come_from_the_hub_itself() {
     assert_eq!((got.bytes, got.checked, fs::read_to_string(&target).unwrap().as_str()), (2, false, "{}"));
     assert!(fetch(&HubFile::model("owner/model", "right.json")).unwrap().checked);
     let error = fetch(&HubFile::model("owner/model", "wrong.json")).unwrap_err().to_string();
-    assert!(error.contains("git object 0637a088a01e8ddab3bf3fa98dbe804cbde1a0dc, expected 9e26df"), "{error}");
+    assert!(
+        error.contains("git object 0637a088a01e8ddab3bf3fa98dbe804cbde1a0dc, expected 9e26df"),
+        "{error}"
+    );
     assert_eq!(fs::read_to_string(&target).unwrap(), "{}");
     let error = fetch(&HubFile::model("owner/model", "no.json")).unwrap_err().to_string();
     assert!(error.starts_with("owner/model/no.json: the server answered 404"), "{error}");
     let error = fetch(&HubFile::model("owner", "../x")).unwrap_err().to_string();
     assert!(error.contains("the path is \"../x\""), "{error}");
     let error = format!("{0} {0:?}", fetch(&HubFile::model("owner/closed", "config.json")).unwrap_err());
-    assert!(error.contains("the server answered 403: access is refused") && !error.contains("secret"), "{error}");
+    assert!(
+        error.contains("the server answered 403: access is refused") && !error.contains("secret"),
+        "{error}"
+    );
 }

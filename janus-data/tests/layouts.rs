@@ -14,7 +14,12 @@ const TEXT_FORMATS: [&str; 7] = ["jsonl", "json", "csv", "jsonl.gz", "json.zst",
 const RECORD_FORMATS: [&str; 4] = ["parquet", "arrow", "parquet.gz", "arrow.zst"];
 
 /// Converts contents to a layout, and reads the file with the source of the same name.
-fn there_and_back(contents: &[RowContent], target: &str, folder: &Path, format: &str) -> (Converted, Vec<RowContent>) {
+fn there_and_back(
+    contents: &[RowContent],
+    target: &str,
+    folder: &Path,
+    format: &str,
+) -> (Converted, Vec<RowContent>) {
     let openai: Source = "openai".parse().unwrap();
     let row = |content: &RowContent| -> Row {
         let value = match content {
@@ -31,11 +36,18 @@ fn there_and_back(contents: &[RowContent], target: &str, folder: &Path, format: 
     let source: Source = target.parse().unwrap();
     // The name of the layout, which `hh-rlhf` gives to rows without a source, is no part of the content.
     let without_source = |content| match content {
-        RowContent::Comparison(pair) => RowContent::Comparison(Comparison { main_source: String::new(), ..pair }),
-        RowContent::Conversation(all) => RowContent::Conversation(Conversation { main_source: String::new(), ..all }),
+        RowContent::Comparison(pair) => {
+            RowContent::Comparison(Comparison { main_source: String::new(), ..pair })
+        }
+        RowContent::Conversation(all) => {
+            RowContent::Conversation(Conversation { main_source: String::new(), ..all })
+        }
         other => other,
     };
-    let read = read::<Row>(&out).unwrap().map(|row| without_source(source.content(&row.unwrap()).unwrap())).collect();
+    let read = read::<Row>(&out)
+        .unwrap()
+        .map(|row| without_source(source.content(&row.unwrap()).unwrap()))
+        .collect();
     (converted, read)
 }
 
@@ -49,12 +61,21 @@ fn messages(rows: Vec<(Role, String)>) -> Vec<Message> {
     rows.into_iter().map(|(role, content)| Message { role, content }).collect()
 }
 
-/// Messages in the order of a dialogue: a system message or none, then users and assistants in turn; the last is the user's.
+/// Messages in the order of a dialogue: a system message or none, then users and assistants in turn; the last
+/// is the user's.
 fn dialogue() -> impl Strategy<Value = Vec<Message>> {
     let turns = prop::collection::vec((arbitrary::text(), arbitrary::text()), 0..4);
     (prop::option::of(arbitrary::text()), turns, arbitrary::text()).prop_map(|(system, turns, question)| {
-        let turns = turns.into_iter().flat_map(|(user, answer)| [(Role::User, user), (Role::Assistant, answer)]);
-        messages(system.map(|system| (Role::System, system)).into_iter().chain(turns).chain([(Role::User, question)]).collect())
+        let turns =
+            turns.into_iter().flat_map(|(user, answer)| [(Role::User, user), (Role::Assistant, answer)]);
+        messages(
+            system
+                .map(|system| (Role::System, system))
+                .into_iter()
+                .chain(turns)
+                .chain([(Role::User, question)])
+                .collect(),
+        )
     })
 }
 
@@ -66,23 +87,31 @@ fn disorder() -> impl Strategy<Value = Vec<Message>> {
 
 fn content() -> impl Strategy<Value = RowContent> {
     let prompt = prop_oneof![3 => dialogue(), 1 => disorder()];
-    (prompt, arbitrary::text(), prop::option::of(arbitrary::text())).prop_map(|(mut prompt, chosen, rejected)| {
-        if prompt.first().is_some_and(|first| first.role == Role::System && first.content.is_empty()) {
-            prompt.remove(0);
-        }
-        match rejected {
-            Some(rejected) => RowContent::Comparison(Comparison { prompt, chosen, rejected, ..Comparison::default() }),
-            None => {
-                prompt.push(Message::assistant(chosen));
-                RowContent::Conversation(Conversation { messages: prompt, ..Conversation::default() })
+    (prompt, arbitrary::text(), prop::option::of(arbitrary::text())).prop_map(
+        |(mut prompt, chosen, rejected)| {
+            if prompt.first().is_some_and(|first| first.role == Role::System && first.content.is_empty()) {
+                prompt.remove(0);
             }
-        }
-    })
+            match rejected {
+                Some(rejected) => {
+                    RowContent::Comparison(Comparison { prompt, chosen, rejected, ..Comparison::default() })
+                }
+                None => {
+                    prompt.push(Message::assistant(chosen));
+                    RowContent::Conversation(Conversation { messages: prompt, ..Conversation::default() })
+                }
+            }
+        },
+    )
 }
 
 /// Number of cases; `PROPTEST_CASES` sets another.
 fn config(cases: u32) -> ProptestConfig {
-    if std::env::var_os("PROPTEST_CASES").is_some() { ProptestConfig::default() } else { ProptestConfig::with_cases(cases) }
+    if std::env::var_os("PROPTEST_CASES").is_some() {
+        ProptestConfig::default()
+    } else {
+        ProptestConfig::with_cases(cases)
+    }
 }
 
 proptest! {
@@ -122,25 +151,42 @@ fn a_dialogue_of_four_turns_is_left_out_by_no_layout_that_has_turns() {
         Message::assistant("Hello, Ada."),
         Message::user("What is my name?"),
     ];
-    let pair = Comparison { prompt: prompt.to_vec(), chosen: "Ada.".into(), rejected: "I forgot.".into(), ..Comparison::default() };
+    let pair = Comparison {
+        prompt: prompt.to_vec(),
+        chosen: "Ada.".into(),
+        rejected: "I forgot.".into(),
+        ..Comparison::default()
+    };
     let folder = tempfile::tempdir().unwrap();
     for target in ["openai", "sharegpt", "hh-rlhf", "pairs"] {
         for format in TEXT_FORMATS {
             let contents = [RowContent::Comparison(pair.clone())];
-            assert_eq!(there_and_back(&contents, target, folder.path(), format).1, contents, "{target} {format}");
+            assert_eq!(
+                there_and_back(&contents, target, folder.path(), format).1,
+                contents,
+                "{target} {format}"
+            );
         }
     }
     let contents = [RowContent::Conversation(pair.better())];
     for target in ["openai", "sharegpt", "alpaca"] {
         for format in TEXT_FORMATS {
-            assert_eq!(there_and_back(&contents, target, folder.path(), format).1, contents, "{target} {format}");
+            assert_eq!(
+                there_and_back(&contents, target, folder.path(), format).1,
+                contents,
+                "{target} {format}"
+            );
         }
     }
 }
 
 #[test]
 fn turns_that_do_not_alternate_are_not_exchanged_in_a_layout_without_roles() {
-    let begins = messages(vec![(Role::Assistant, "Hi!".into()), (Role::User, "Hello.".into()), (Role::Assistant, "How are you?".into())]);
+    let begins = messages(vec![
+        (Role::Assistant, "Hi!".into()),
+        (Role::User, "Hello.".into()),
+        (Role::Assistant, "How are you?".into()),
+    ]);
     let contents = [RowContent::Conversation(Conversation { messages: begins, ..Conversation::default() })];
     let folder = tempfile::tempdir().unwrap();
     let (converted, read) = there_and_back(&contents, "alpaca", folder.path(), "jsonl");
@@ -169,7 +215,10 @@ fn a_pair_whose_answers_do_not_repeat_the_prompt_has_the_prompt_of_its_own_field
     assert_eq!(pair(text).unwrap().prompt, asked);
     let texts = json!({ "system": "Be kind.", "prompt": "Why?", "chosen": "Because.", "rejected": "[No.]" });
     let texts = pair(texts).unwrap();
-    assert_eq!((texts.prompt.len(), texts.prompt[0].content.as_str(), texts.rejected.as_str()), (2, "Be kind.", "[No.]"));
+    assert_eq!(
+        (texts.prompt.len(), texts.prompt[0].content.as_str(), texts.rejected.as_str()),
+        (2, "Be kind.", "[No.]")
+    );
     let error = pair(json!({ "chosen": answer("Because."), "rejected": answer("No.") })).unwrap_err();
     assert_eq!(error, "field \"prompt\": missing");
 }
@@ -181,16 +230,26 @@ fn two_system_messages_of_a_pair_are_refused_unless_they_are_equal() {
     for system in ["", "Be kind."] {
         assert_eq!(pair(row(system)).unwrap().prompt, [Message::system("Be kind."), Message::user("Why?")]);
     }
-    assert_eq!(pair(row("Be rude.")).unwrap_err(), "field \"system\": the conversation begins with another system message");
+    assert_eq!(
+        pair(row("Be rude.")).unwrap_err(),
+        "field \"system\": the conversation begins with another system message"
+    );
 }
 
 #[test]
 fn messages_have_the_roles_and_contents_that_services_write() {
     let openai: Source = "openai".parse().unwrap();
-    let read = |messages: Value| openai.content(json!({ "messages": messages }).as_object().unwrap()).map_err(|error| error.to_string());
+    let read = |messages: Value| {
+        openai
+            .content(json!({ "messages": messages }).as_object().unwrap())
+            .map_err(|error| error.to_string())
+    };
     let parts = json!([{ "type": "text", "text": "Why" }, { "type": "text", "text": "?" }]);
     let answer = json!({ "role": "assistant", "content": "Because.", "tool_calls": null, "refusal": null });
-    let content = read(json!([{ "role": "developer", "content": "Be kind." }, { "role": "user", "content": parts }, answer])).unwrap();
+    let content = read(
+        json!([{ "role": "developer", "content": "Be kind." }, { "role": "user", "content": parts }, answer]),
+    )
+    .unwrap();
     let expected = [Message::system("Be kind."), Message::user("Why?"), Message::assistant("Because.")];
     assert_eq!(content.into_conversation().unwrap().messages, expected);
 
@@ -208,13 +267,19 @@ fn json_lines_under_the_name_of_json_are_read() {
     let path = folder.path().join("rows.json");
     let rows = |text: &str| {
         std::fs::write(&path, text).unwrap();
-        read::<Row>(&path).unwrap().map(|row| row.map(Value::from).map_err(|error| error.to_string())).collect::<Vec<_>>()
+        read::<Row>(&path)
+            .unwrap()
+            .map(|row| row.map(Value::from).map_err(|error| error.to_string()))
+            .collect::<Vec<_>>()
     };
     let two = [Ok(json!({ "messages": [] })), Ok(json!({ "messages": [1] }))];
     assert_eq!(rows("{\"messages\": []}\n{\"messages\": [1]}\n"), two);
     assert_eq!(rows("\u{feff}\n{\"messages\": []}\r\n\r\n{\"messages\": [1]}"), two);
     assert_eq!(rows("{\"messages\": []}\n"), two[..1], "one row");
-    assert_eq!(rows("{\"input\": {}}\n{\"input\": {}}"), [Ok(json!({ "input": {} })), Ok(json!({ "input": {} }))]);
+    assert_eq!(
+        rows("{\"input\": {}}\n{\"input\": {}}"),
+        [Ok(json!({ "input": {} })), Ok(json!({ "input": {} }))]
+    );
     assert_eq!(rows("{\"7\": {\"a\": 1}}\n"), [Ok(json!({ "a": 1, "id": "7" }))], "rows by id");
     assert_eq!(rows("{\n\"7\": {\"a\": 1},\n\"8\": {\"a\": 2}}").len(), 2, "rows by id, on several lines");
     assert_eq!(rows("{}"), []);

@@ -1,4 +1,5 @@
-//! Files, datasets, construction and tokens, seen from outside. One program, so that its dependencies are linked once.
+//! Files, datasets, construction and tokens, seen from outside. One program, so that its dependencies are
+//! linked once.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, and so may its helpers")]
 
 #[cfg(feature = "parquet")]

@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 
 use janus_core::{BenchRecord, Dimension, stream};
 use janus_data::mini::{
-    Family, Feature, Mini, MiniPreference, PREFERENCES, Split, UNIFORM_SYSTEM, Wanted, grade, grade_truth, held_out_pairs, instruction,
-    realise, topics, understand,
+    Family, Feature, Mini, MiniPreference, PREFERENCES, Split, UNIFORM_SYSTEM, Wanted, grade, grade_truth,
+    held_out_pairs, instruction, realise, topics, understand,
 };
 use rand::seq::IndexedRandom;
 
@@ -45,14 +45,16 @@ fn no_two_features_interfere() {
             let family = *Family::ALL.choose(&mut rng).unwrap();
             let member = |dimension: Dimension, rng: &mut _| -> &'static MiniPreference {
                 let fixed = [first, second].into_iter().find(|p| p.dimension == dimension);
-                fixed.unwrap_or_else(|| MiniPreference::of(dimension).collect::<Vec<_>>().choose(rng).unwrap())
+                fixed
+                    .unwrap_or_else(|| MiniPreference::of(dimension).collect::<Vec<_>>().choose(rng).unwrap())
             };
             let members = Dimension::ALL.map(|dimension| member(dimension, &mut rng));
             let [style, background, informativeness, harmlessness] = members.map(|member| member.feature);
             let text = realise(family, topic, &Wanted { style, background, informativeness, harmlessness });
             let mut record = bench().swap_remove(0);
             record.prompt = question(family, topic);
-            record.preference_set = Some(janus_core::PreferenceSet::new(members.map(|m| m.to_preference())).unwrap());
+            record.preference_set =
+                Some(janus_core::PreferenceSet::new(members.map(|m| m.to_preference())).unwrap());
             assert_eq!(scores(&record, &text), [5, 5, 5, 5], "{text}\n{:#?}", grade(&record, &text).unwrap());
         }
     }
@@ -64,7 +66,9 @@ fn a_response_to_other_preferences_scores_low() {
     // The three rows of an instruction differ in every dimension.
     let swapped: Vec<Vec<u8>> = bench
         .chunks(3)
-        .flat_map(|rows| [scores(&rows[0], &rows[1].reference_answer), scores(&rows[1], &rows[2].reference_answer)])
+        .flat_map(|rows| {
+            [scores(&rows[0], &rows[1].reference_answer), scores(&rows[1], &rows[2].reference_answer)]
+        })
         .collect();
     assert!(mean(&swapped) < 1.5, "{}", mean(&swapped));
     // Fewer than one in twenty scores may be 4 or more: related features give partial credit.
@@ -78,8 +82,11 @@ fn empty_repeated_and_off_topic_responses_score_low_on_each() {
     for (i, record) in bench.iter().enumerate() {
         let gold = &record.reference_answer;
         let other = &bench[(i + 30) % bench.len()];
-        let off_topic =
-            if other.prompt == record.prompt { &bench[(i + 33) % bench.len()].reference_answer } else { &other.reference_answer };
+        let off_topic = if other.prompt == record.prompt {
+            &bench[(i + 33) % bench.len()].reference_answer
+        } else {
+            &other.reference_answer
+        };
         for (what, response) in [
             ("empty", String::new()),
             ("white space", " \n ".into()),
@@ -103,7 +110,12 @@ fn a_response_that_says_everything_scores_low_on_each() {
         let (infos, harms) = (all(Dimension::Informativeness), all(Dimension::Harmlessness));
         let everything: Vec<String> = (0..10)
             .map(|i| {
-                let wanted = Wanted { style: styles[i], background: backgrounds[i], informativeness: infos[i], harmlessness: harms[i] };
+                let wanted = Wanted {
+                    style: styles[i],
+                    background: backgrounds[i],
+                    informativeness: infos[i],
+                    harmlessness: harms[i],
+                };
                 realise(family, topic, &wanted)
             })
             .collect();
@@ -114,14 +126,21 @@ fn a_response_that_says_everything_scores_low_on_each() {
 
 #[test]
 fn scores_between_one_and_five_are_given() {
-    let place = |style, info| Wanted { style, background: Feature::Field, informativeness: info, harmlessness: Feature::Source };
+    let place = |style, info| Wanted {
+        style,
+        background: Feature::Field,
+        informativeness: info,
+        harmlessness: Feature::Source,
+    };
     let mut record = bench().swap_remove(0);
     let owl = &topics()[0];
     record.prompt = instruction(Family::Place, owl, 0);
     let with = |record: &BenchRecord, style: Feature, info: Feature| {
-        let members = [style, Feature::Field, info, Feature::Source].map(|f| PREFERENCES.iter().find(|p| p.feature == f).unwrap());
+        let members = [style, Feature::Field, info, Feature::Source]
+            .map(|f| PREFERENCES.iter().find(|p| p.feature == f).unwrap());
         let mut record = record.clone();
-        record.preference_set = Some(janus_core::PreferenceSet::new(members.map(|m| m.to_preference())).unwrap());
+        record.preference_set =
+            Some(janus_core::PreferenceSet::new(members.map(|m| m.to_preference())).unwrap());
         record
     };
     let bullets = with(&record, Feature::Bullets, Feature::Tip);
@@ -153,7 +172,9 @@ fn scores_between_one_and_five_are_given() {
 
 #[test]
 fn truth_can_be_graded_alone() {
-    let truth = |response: &str| grade_truth("Tell me where the owl is found.", response).map(|grade| grade.score.get());
+    let truth = |response: &str| {
+        grade_truth("Tell me where the owl is found.", response).map(|grade| grade.score.get())
+    };
     assert_eq!(truth("It rests in hollow trees."), Some(5));
     assert_eq!(truth("The owl can turn its head almost backward."), Some(2));
     assert_eq!(truth("No idea."), Some(1));
@@ -172,18 +193,29 @@ fn a_record_that_is_not_from_mini_is_named() {
 fn splits_share_no_combination_no_system_message_and_no_question() {
     let mini = Mini::new(11);
     let train = mini.train(20_000, None);
-    let combination =
-        |set: &Option<janus_core::PreferenceSet>| -> Vec<String> { set.as_ref().unwrap().iter().map(|p| p.name.clone()).collect() };
+    let combination = |set: &Option<janus_core::PreferenceSet>| -> Vec<String> {
+        set.as_ref().unwrap().iter().map(|p| p.name.clone()).collect()
+    };
     let trained: HashSet<_> = train.iter().map(|row| combination(&row.preference_set)).collect();
     let questions: HashSet<_> = train.iter().map(|row| row.prompt.clone()).collect();
     let systems: HashSet<_> = train.iter().map(|row| row.system.clone()).collect();
     assert!(trained.len() > 4_000, "{} combinations", trained.len());
     assert!(systems.len() > 19_900, "{} system messages", systems.len());
     let (dev, bench) = (mini.eval(Split::Dev, 300), mini.eval(Split::Bench, 300));
-    let of = |records: &[BenchRecord]| -> HashSet<Vec<String>> { records.iter().map(|r| combination(&r.preference_set)).collect() };
-    assert!(of(&dev).is_disjoint(&trained) && of(&bench).is_disjoint(&trained) && of(&dev).is_disjoint(&of(&bench)));
+    let of = |records: &[BenchRecord]| -> HashSet<Vec<String>> {
+        records.iter().map(|r| combination(&r.preference_set)).collect()
+    };
+    assert!(
+        of(&dev).is_disjoint(&trained)
+            && of(&bench).is_disjoint(&trained)
+            && of(&dev).is_disjoint(&of(&bench))
+    );
     for record in dev.iter().chain(&bench) {
-        assert!(!questions.contains(&record.prompt) && !systems.contains(&record.system) && record.system != UNIFORM_SYSTEM);
+        assert!(
+            !questions.contains(&record.prompt)
+                && !systems.contains(&record.system)
+                && record.system != UNIFORM_SYSTEM
+        );
     }
 }
 
@@ -201,7 +233,9 @@ fn the_seed_determines_everything() {
 fn a_pool_limits_the_system_messages_and_nothing_else() {
     let mini = Mini::new(5);
     let (few, all) = (mini.train(2_000, NonZeroUsize::new(16)), mini.train(2_000, None));
-    let distinct = |rows: &[janus_core::SftRecord]| rows.iter().map(|row| row.system.clone()).collect::<HashSet<_>>().len();
+    let distinct = |rows: &[janus_core::SftRecord]| {
+        rows.iter().map(|row| row.system.clone()).collect::<HashSet<_>>().len()
+    };
     assert_eq!(distinct(&few), 16);
     assert!(distinct(&all) > 1_990);
     assert!(few.iter().zip(&all).all(|(a, b)| a.prompt == b.prompt));
@@ -213,7 +247,9 @@ fn the_vocabulary_stays_small() {
     let words: HashSet<String> = Mini::new(1)
         .documents(3_000)
         .iter()
-        .flat_map(|text| text.split(|c: char| !c.is_alphanumeric()).map(str::to_lowercase).collect::<Vec<_>>())
+        .flat_map(|text| {
+            text.split(|c: char| !c.is_alphanumeric()).map(str::to_lowercase).collect::<Vec<_>>()
+        })
         .collect();
     assert!((800..2_500).contains(&words.len()), "{} words", words.len());
 }
@@ -234,21 +270,30 @@ fn the_chosen_of_a_pair_fits_and_the_rejected_does_not() {
 #[test]
 fn training_pairs_share_nothing_with_the_evaluation_splits_and_differ() {
     let mini = Mini::new(4);
-    let judged: HashSet<String> =
-        [Split::Dev, Split::Bench].iter().flat_map(|&split| mini.eval(split, 300)).flat_map(|r| [r.system, r.prompt]).collect();
+    let judged: HashSet<String> = [Split::Dev, Split::Bench]
+        .iter()
+        .flat_map(|&split| mini.eval(split, 300))
+        .flat_map(|r| [r.system, r.prompt])
+        .collect();
     let (pairs, helpful) = (mini.pairs(3_000), mini.helpful_pairs(3_000));
     for pair in pairs.iter().chain(&helpful) {
         assert!(!judged.contains(&pair.system) && !judged.contains(&pair.prompt));
         assert!(pair.chosen[1] != pair.rejected[1], "{pair:?}");
-        assert_eq!((&pair.chosen[0], pair.chosen[0].content.as_str()), (&pair.rejected[0], pair.prompt.as_str()));
+        assert_eq!(
+            (&pair.chosen[0], pair.chosen[0].content.as_str()),
+            (&pair.rejected[0], pair.prompt.as_str())
+        );
     }
-    assert!(pairs.iter().all(|pair| !pair.system.is_empty()) && helpful.iter().all(|pair| pair.system.is_empty()));
+    assert!(
+        pairs.iter().all(|pair| !pair.system.is_empty()) && helpful.iter().all(|pair| pair.system.is_empty())
+    );
 }
 
 #[test]
 fn the_chosen_of_a_helpful_pair_is_true_and_the_rejected_is_not_truer() {
-    let truth =
-        |pair: &janus_core::PairRecord, side: &[janus_core::Message]| grade_truth(&pair.prompt, &side[1].content).unwrap().score.get();
+    let truth = |pair: &janus_core::PairRecord, side: &[janus_core::Message]| {
+        grade_truth(&pair.prompt, &side[1].content).unwrap().score.get()
+    };
     let pairs = Mini::new(6).helpful_pairs(800);
     assert!(pairs.iter().all(|pair| truth(pair, &pair.chosen) == 5 && understand(&pair.prompt).is_some()));
     let untrue = pairs.iter().filter(|pair| truth(pair, &pair.rejected) < 5).count();
@@ -259,7 +304,8 @@ fn the_chosen_of_a_helpful_pair_is_true_and_the_rejected_is_not_truer() {
 fn graded_pairs_prefer_the_best_graded_answer_and_the_true_one() {
     let mini = Mini::new(8);
     let records = mini.eval(Split::Train, 40);
-    // Three answers that a model might give: the record's own, that for another reader, and one to another question.
+    // Three answers that a model might give: the record's own, that for another reader, and one to another
+    // question.
     let answers: Vec<Vec<String>> = (0..records.len())
         .map(|row| {
             let [own, other, strange] = [row, (row / 3) * 3 + (row + 1) % 3, (row + 3) % records.len()];
@@ -267,21 +313,31 @@ fn graded_pairs_prefer_the_best_graded_answer_and_the_true_one() {
         })
         .collect();
     let pairs = mini.graded_pairs(records.iter().zip(answers.iter().map(Vec::as_slice))).unwrap();
-    let total =
-        |record: &BenchRecord, side: &[janus_core::Message]| -> u32 { scores(record, &side[1].content).into_iter().map(u32::from).sum() };
-    let truth = |prompt: &str, side: &[janus_core::Message]| grade_truth(prompt, &side[1].content).unwrap().score.get();
+    let total = |record: &BenchRecord, side: &[janus_core::Message]| -> u32 {
+        scores(record, &side[1].content).into_iter().map(u32::from).sum()
+    };
+    let truth = |prompt: &str, side: &[janus_core::Message]| {
+        grade_truth(prompt, &side[1].content).unwrap().score.get()
+    };
     let (mut without_system, mut with_system) = (0, 0);
     for pair in &pairs {
         if pair.system.is_empty() {
             without_system += 1;
-            assert!(truth(&pair.prompt, &pair.chosen) == 5 && truth(&pair.prompt, &pair.rejected) < 5, "{pair:?}");
+            assert!(
+                truth(&pair.prompt, &pair.chosen) == 5 && truth(&pair.prompt, &pair.rejected) < 5,
+                "{pair:?}"
+            );
         } else {
             with_system += 1;
-            let record = records.iter().find(|record| record.system == pair.system && record.prompt == pair.prompt).unwrap();
+            let record = records
+                .iter()
+                .find(|record| record.system == pair.system && record.prompt == pair.prompt)
+                .unwrap();
             assert!(total(record, &pair.chosen) == 20 && total(record, &pair.rejected) < 20, "{pair:?}");
         }
     }
-    // The answer to another question is rejected with and without the system message, that for another reader only with it.
+    // The answer to another question is rejected with and without the system message, that for another reader
+    // only with it.
     assert_eq!((without_system, with_system), (records.len(), 2 * records.len()));
     let again = mini.graded_pairs(records.iter().zip(answers.iter().map(Vec::as_slice))).unwrap();
     assert_eq!(pairs, again);

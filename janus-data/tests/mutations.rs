@@ -1,5 +1,5 @@
-//! Readers on damaged bytes return rows or errors; they never panic and always end. `JANUS_MUTATIONS=N` sets the number of
-//! inputs for each reader.
+//! Readers on damaged bytes return rows or errors; they never panic and always end. `JANUS_MUTATIONS=N` sets
+//! the number of inputs for each reader.
 
 use std::path::Path;
 
@@ -9,9 +9,11 @@ use rand::Rng;
 
 use crate::quiet::quiet;
 
-/// Inputs for each reader. Those of a decompressor are fewer by default: most of them fail at the same checksum.
+/// Inputs for each reader. Those of a decompressor are fewer by default: most of them fail at the same
+/// checksum.
 fn inputs(default: usize) -> usize {
-    std::env::var("JANUS_MUTATIONS").map_or(default, |count| count.parse().expect("JANUS_MUTATIONS is a number"))
+    std::env::var("JANUS_MUTATIONS")
+        .map_or(default, |count| count.parse().expect("JANUS_MUTATIONS is a number"))
 }
 
 fn rows() -> Vec<PairRecord> {
@@ -52,7 +54,12 @@ fn mutate(bytes: &mut Vec<u8>, rng: &mut impl Rng) {
 
 fn survives(name: &str, count: usize) {
     // In memory if possible, because every round writes a file.
-    let folder = tempfile::tempdir_in(if Path::new("/dev/shm").is_dir() { "/dev/shm".into() } else { std::env::temp_dir() }).unwrap();
+    let folder = tempfile::tempdir_in(if Path::new("/dev/shm").is_dir() {
+        "/dev/shm".into()
+    } else {
+        std::env::temp_dir()
+    })
+    .unwrap();
     let path = folder.path().join(name);
     write_records(&path, &rows()).unwrap();
     let whole = std::fs::read(&path).unwrap();
@@ -62,7 +69,8 @@ fn survives(name: &str, count: usize) {
         let mut bytes = whole.clone();
         mutate(&mut bytes, &mut rng);
         std::fs::write(&path, &bytes).unwrap();
-        // The decoders of Parquet and Arrow panic on some inputs and the reader catches it; their messages are noise here.
+        // The decoders of Parquet and Arrow panic on some inputs and the reader catches it; their messages
+        // are noise here.
         let count = quiet(|| {
             match read::<PairRecord>(&path) {
                 Err(_) => bad += 1,

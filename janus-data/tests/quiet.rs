@@ -8,8 +8,8 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `work`, whose panics on this thread print nothing. Those of other threads print as ever: tests run side by side, and the hook is
-/// the process's.
+/// Runs `work`, whose panics on this thread print nothing. Those of other threads print as ever: tests run
+/// side by side, and the hook is the process's.
 pub fn quiet<T>(work: impl FnOnce() -> T) -> T {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

@@ -3,7 +3,9 @@
 use std::fmt::Debug;
 
 use janus_core::{BenchRecord, PairRecord, RewardRecord};
-use janus_data::{ArrowRecord, Error, ReadOptions, Writer, paths, read, read_all, read_files, write_all, write_records};
+use janus_data::{
+    ArrowRecord, Error, ReadOptions, Writer, paths, read, read_all, read_files, write_all, write_records,
+};
 use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -31,7 +33,10 @@ const NAMES: [&str; 16] = [
 ];
 
 trait Record: ArrowRecord + Serialize + DeserializeOwned + PartialEq + Debug + Clone + Send + 'static {}
-impl<T: ArrowRecord + Serialize + DeserializeOwned + PartialEq + Debug + Clone + Send + 'static> Record for T {}
+impl<T: ArrowRecord + Serialize + DeserializeOwned + PartialEq + Debug + Clone + Send + 'static> Record
+    for T
+{
+}
 
 fn returns<T: Record>(rows: &[T]) -> Result<(), TestCaseError> {
     returns_as(rows, rows)
@@ -53,7 +58,11 @@ fn returns_as<T: Record>(rows: &[T], in_csv: &[T]) -> Result<(), TestCaseError> 
         writer.finish().unwrap();
         prop_assert_eq!(&read_all::<T>(&path).unwrap(), expected, "{} row by row", name);
     }
-    prop_assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), NAMES.len(), "a temporary file is left");
+    prop_assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        NAMES.len(),
+        "a temporary file is left"
+    );
     Ok(())
 }
 
@@ -132,7 +141,8 @@ fn a_pattern_gives_sorted_files_and_no_match_is_an_error() {
     }
     let pattern = |end: &str| format!("{}/{end}", folder.path().display());
     let found = paths(&pattern("[ab].*")).unwrap();
-    let rows: Vec<RewardRecord> = read_files(found.clone(), ReadOptions::default()).collect::<Result<_, _>>().unwrap();
+    let rows: Vec<RewardRecord> =
+        read_files(found.clone(), ReadOptions::default()).collect::<Result<_, _>>().unwrap();
     assert_eq!(rows, [many(3), many(2)].concat());
     assert!(found[0].ends_with("a.parquet"));
     assert!(paths(&pattern("*.csv")).unwrap_err().to_string().ends_with("*.csv: no file matches"));
@@ -140,7 +150,8 @@ fn a_pattern_gives_sorted_files_and_no_match_is_an_error() {
     assert_eq!(paths("plain.jsonl").unwrap(), [std::path::PathBuf::from("plain.jsonl")]);
 
     // The files after one that cannot be opened are still read.
-    let rows: Vec<_> = read_files::<RewardRecord>(paths(&pattern("*")).unwrap(), ReadOptions::default()).collect();
+    let rows: Vec<_> =
+        read_files::<RewardRecord>(paths(&pattern("*")).unwrap(), ReadOptions::default()).collect();
     assert_eq!((rows.len(), rows.iter().filter(|row| row.is_err()).count()), (6, 1));
 }
 
@@ -157,7 +168,8 @@ fn columns_are_mapped_in_every_format() {
         assert_eq!(Value::from(read), serde_json::json!({"prompt": "i", "rejected": "c"}), "{name}");
     }
     let path = folder.path().join("nested.json");
-    std::fs::write(&path, r#"{"7": {"instances": [{"input": "deep"}], "chosen": "c", "rejected": "r"}}"#).unwrap();
+    std::fs::write(&path, r#"{"7": {"instances": [{"input": "deep"}], "chosen": "c", "rejected": "r"}}"#)
+        .unwrap();
     let options = ReadOptions::default().column("input", "/instances/0/input");
     assert_eq!(options.read::<RewardRecord>(&path).unwrap().next().unwrap().unwrap().input, "deep");
 }
@@ -190,9 +202,14 @@ fn any_file_reads_as_objects() {
     write_records(&parquet, std::slice::from_ref(&pair)).unwrap();
     let jsonl = folder.path().join("pairs.jsonl");
     write_all(&jsonl, std::slice::from_ref(&pair)).unwrap();
-    let Value::Object(expected) = serde_json::to_value(&pair).unwrap() else { panic!("a record is an object") };
+    let Value::Object(expected) = serde_json::to_value(&pair).unwrap() else {
+        panic!("a record is an object")
+    };
     for path in [parquet, jsonl] {
-        assert_eq!(read_all::<Map<String, Value>>(&path).unwrap().as_slice(), std::slice::from_ref(&expected));
+        assert_eq!(
+            read_all::<Map<String, Value>>(&path).unwrap().as_slice(),
+            std::slice::from_ref(&expected)
+        );
     }
 }
 

@@ -1,4 +1,5 @@
-//! Reads the rows of every source, hand-written in each layout. Published files are read by `cargo xtask eval verify DATA`.
+//! Reads the rows of every source, hand-written in each layout. Published files are read by `cargo xtask eval
+//! verify DATA`.
 
 use janus_core::{Message, Role};
 use janus_data::sources::{Comparison, Conversation, RowContent, RowError, Source};
@@ -41,8 +42,7 @@ fn each_source_of_comparisons() {
     let cleaned = json!({"text": ["\n\nHuman: A\n\nAssistant: bad", "\n\nHuman: A\n\nAssistant: good"], "score": [0.0, 1.0]});
     assert_eq!(texts(&pair("hh-rlhf", cleaned)), (vec!["A"], "good", "bad"));
 
-    let oasst =
-        json!({"lang": "en", "parent_id": "x", "prompt": "prompter: A assistant: B prompter: C", "chosen": "good", "rejected": "bad"});
+    let oasst = json!({"lang": "en", "parent_id": "x", "prompt": "prompter: A assistant: B prompter: C", "chosen": "good", "rejected": "bad"});
     let found = pair("oasst1-pairwise", oasst);
     assert_eq!(texts(&found), (vec!["A", "B", "C"], "good", "bad"));
     assert_eq!((found.main_source.as_str(), found.original_source.as_str()), ("oasst1-pairwise", "en"));
@@ -82,23 +82,32 @@ fn each_source_of_comparisons() {
 
 #[test]
 fn each_source_of_conversations_and_instructions() {
-    let roles = |conversation: &Conversation| conversation.messages.iter().map(|m| (m.role, m.content.clone())).collect::<Vec<_>>();
+    let roles = |conversation: &Conversation| {
+        conversation.messages.iter().map(|m| (m.role, m.content.clone())).collect::<Vec<_>>()
+    };
     let flask = conversation("flask", json!({"idx": 3, "instruction": "Q", "answer": "A", "task": "t"}));
-    assert_eq!((roles(&flask), flask.original_source.as_str()), (vec![(Role::User, "Q".into()), (Role::Assistant, "A".into())], "t"));
+    assert_eq!(
+        (roles(&flask), flask.original_source.as_str()),
+        (vec![(Role::User, "Q".into()), (Role::Assistant, "A".into())], "t")
+    );
     let own = json!({"id": "x", "motivation_app": "m", "instruction": "Do it.", "instances": [{"input": "this", "output": "done"}]});
     assert_eq!(conversation("self-instruct", own.clone()).messages[0], Message::user("Do it.\nthis"));
     assert_eq!(named("self-instruct").instruction(own.as_object().unwrap()).unwrap().unwrap().id, "x");
     assert_eq!(
-        conversation("alpaca-eval", json!({"instruction": "Q", "dataset": "koala", "reference_output": "A"})).original_source,
+        conversation("alpaca-eval", json!({"instruction": "Q", "dataset": "koala", "reference_output": "A"}))
+            .original_source,
         "koala"
     );
 
-    let alpaca = json!({"instruction": "Q", "input": "I", "output": "A", "system": "S", "history": [["q", "a"]]});
+    let alpaca =
+        json!({"instruction": "Q", "input": "I", "output": "A", "system": "S", "history": [["q", "a"]]});
     let found = conversation("alpaca", alpaca);
-    assert_eq!(found.messages.iter().map(|m| m.content.as_str()).collect::<Vec<_>>(), ["S", "q", "a", "Q\nI", "A"]);
+    assert_eq!(
+        found.messages.iter().map(|m| m.content.as_str()).collect::<Vec<_>>(),
+        ["S", "q", "a", "Q\nI", "A"]
+    );
     assert!(found.sft().is_none(), "several turns");
-    let openai =
-        json!({"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]});
+    let openai = json!({"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]});
     let record = conversation("openai", openai).sft().unwrap();
     assert_eq!((record.system.as_str(), record.prompt.as_str(), record.output.as_str()), ("S", "Q", "A"));
     let preferred = json!({"input": {"messages": [{"role": "user", "content": "Q"}]}, "preferred_output": [{"role": "assistant", "content": "good"}],
@@ -107,10 +116,14 @@ fn each_source_of_conversations_and_instructions() {
     let sharegpt = json!({"conversations": [{"from": "human", "value": "Q"}], "chosen": {"from": "gpt", "value": "good"}, "rejected": {"from": "gpt", "value": "bad"}});
     assert_eq!(texts(&pair("sharegpt", sharegpt)), (vec!["Q"], "good", "bad"));
 
-    let instruction = |source: &str, row: Value| named(source).instruction(row.as_object().unwrap()).unwrap().unwrap();
+    let instruction =
+        |source: &str, row: Value| named(source).instruction(row.as_object().unwrap()).unwrap().unwrap();
     let koala = instruction("koala", json!({"id": "koala_0", "prompt": "Q"}));
     assert_eq!((koala.id.as_str(), koala.main_source.as_str()), ("koala_0", "koala"));
-    let mt = instruction("mt-bench", json!({"question_id": 81, "category": "writing", "turns": ["first", "second"]}));
+    let mt = instruction(
+        "mt-bench",
+        json!({"question_id": 81, "category": "writing", "turns": ["first", "second"]}),
+    );
     assert_eq!((mt.id.as_str(), mt.prompt.as_str(), mt.original_source.as_str()), ("81", "first", "writing"));
     assert_eq!(instruction("dsp", json!({"query": "Q", "responses": {"academy": "A"}})).prompt, "Q");
 }
@@ -120,8 +133,16 @@ fn a_wrong_field_is_named() {
     for (source, row, error) in [
         ("koala", json!({"id": "x"}), "field \"prompt\": missing"),
         ("koala", json!({"id": "x", "prompt": 3}), "field \"prompt\": expected a string, got a number"),
-        ("mt-bench", json!({"turns": []}), "field \"turns\": expected a list of strings, got a list without a string"),
-        ("webgpt", json!({"question": {}, "score_0": 1, "score_1": 0}), "field \"question.full_text\": missing"),
+        (
+            "mt-bench",
+            json!({"turns": []}),
+            "field \"turns\": expected a list of strings, got a list without a string",
+        ),
+        (
+            "webgpt",
+            json!({"question": {}, "score_0": 1, "score_1": 0}),
+            "field \"question.full_text\": missing",
+        ),
         (
             "nectar",
             json!({"prompt": "\n\nHuman: Q", "answers": [{"answer": "a", "rank": "x"}]}),
@@ -142,8 +163,16 @@ fn a_wrong_field_is_named() {
             json!({"input": {"messages": [{"role": "user", "content": "Q"}]}, "preferred_output": [], "non_preferred_output": messages(["Q", "A"])}),
             "field \"preferred_output\": expected one message, got 0",
         ),
-        ("nectar", json!({"prompt": "\n\nHuman: Q", "answers": [], "source": [3]}), "field \"source[0]\": expected a string, got a number"),
-        ("hh-rlhf", json!({"chosen": "Hello", "rejected": "Hello"}), "field \"chosen\": the dialogue does not begin with \"Human:\""),
+        (
+            "nectar",
+            json!({"prompt": "\n\nHuman: Q", "answers": [], "source": [3]}),
+            "field \"source[0]\": expected a string, got a number",
+        ),
+        (
+            "hh-rlhf",
+            json!({"chosen": "Hello", "rejected": "Hello"}),
+            "field \"chosen\": the dialogue does not begin with \"Human:\"",
+        ),
         (
             "alpaca",
             json!({"instruction": "Q", "output": "A", "history": [["only"]]}),

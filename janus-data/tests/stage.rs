@@ -24,10 +24,17 @@ fn stages_of_an_earlier_version_are_skipped_and_keep_their_bytes() {
     let before = fingerprint::of_path(&root.path().join("stages")).unwrap();
 
     let mut run = RunFolder::open(root.path()).unwrap();
-    let sizes = json!({ "documents": 400, "rows": 3, "instructions": 1, "plain_every": 8, "distinct": [4, 16, 64] });
+    let sizes =
+        json!({ "documents": 400, "rows": 3, "instructions": 1, "plain_every": 8, "distinct": [4, 16, 64] });
     let config = json!({ "seed": 3, "data": sizes, "version": "0.1.0" });
     let mini = run.stage("mini", &config, &[], |_| -> Result<()> { panic!("it is done") }).unwrap();
-    run.stage("tokenizer", &json!({ "vocab_size": 300 }), &[("mini", &mini)], |_| -> Result<()> { panic!("it is done") }).unwrap();
-    assert!(run.stages().iter().all(|stage| stage.state == StageState::Skipped && stage.seconds > 0.0), "{run:?}");
+    run.stage("tokenizer", &json!({ "vocab_size": 300 }), &[("mini", &mini)], |_| -> Result<()> {
+        panic!("it is done")
+    })
+    .unwrap();
+    assert!(
+        run.stages().iter().all(|stage| stage.state == StageState::Skipped && stage.seconds > 0.0),
+        "{run:?}"
+    );
     assert_eq!(fingerprint::of_path(&root.path().join("stages")).unwrap(), before);
 }

@@ -50,9 +50,14 @@ fn ids_and_texts_are_those_of_the_library() {
         let (tokenizer, tokens) = (tokenizer(name), tokens(name));
         assert_eq!(tokenizer.vocab_size(), tokens.vocab_size);
         // The library takes the ids of added tokens from the vocabulary, and none from beside them.
-        let file: serde_json::Value = serde_json::from_slice(&std::fs::read(folder(name).join("tokenizer.json")).unwrap()).unwrap();
+        let file: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(folder(name).join("tokenizer.json")).unwrap()).unwrap();
         for added in file["added_tokens"].as_array().unwrap() {
-            assert_eq!(file["model"]["vocab"][added["content"].as_str().unwrap()], added["id"], "{name}: {added}");
+            assert_eq!(
+                file["model"]["vocab"][added["content"].as_str().unwrap()],
+                added["id"],
+                "{name}: {added}"
+            );
         }
         for id in 0..tokens.vocab_size as u32 {
             assert_eq!(tokenizer.token(id).and_then(|token| tokenizer.token_id(&token)), Some(id), "{name}");
@@ -81,7 +86,8 @@ fn special_tokens_in_text_are_text_unless_asked_for() {
 #[test]
 fn a_conversation_is_one_bos_prompt_response_eos() {
     let tokenizer = tokenizer("byte_fallback");
-    let messages = [Message::system("Be brief."), Message::user("Why </s>?"), Message::assistant("Light scatters.")];
+    let messages =
+        [Message::system("Be brief."), Message::user("Why </s>?"), Message::assistant("Light scatters.")];
     let row = tokenizer.conversation(ChatTemplate::MistralInstruct, &messages).unwrap();
 
     let mut expected = vec![1];
@@ -90,7 +96,11 @@ fn a_conversation_is_one_bos_prompt_response_eos() {
     expected.extend(tokenizer.encode("Light scatters.").unwrap());
     expected.push(2);
     assert_eq!(row.ids, expected);
-    assert_eq!(row.ids.iter().filter(|&&id| id < 3).count(), 2, "one <s>, one </s>, though the user typed another");
+    assert_eq!(
+        row.ids.iter().filter(|&&id| id < 3).count(),
+        2,
+        "one <s>, one </s>, though the user typed another"
+    );
     assert_eq!(row.loss_mask.iter().position(|&trained| trained), Some(prompt));
     assert!(row.loss_mask[prompt..].iter().all(|&trained| trained));
 }
@@ -98,7 +108,9 @@ fn a_conversation_is_one_bos_prompt_response_eos() {
 #[test]
 fn a_template_of_another_vocabulary_is_refused() {
     let tokenizer = tokenizer("byte_fallback");
-    let error = tokenizer.conversation(ChatTemplate::ChatMl, &[Message::user("q"), Message::assistant("a")]).unwrap_err();
+    let error = tokenizer
+        .conversation(ChatTemplate::ChatMl, &[Message::user("q"), Message::assistant("a")])
+        .unwrap_err();
     assert!(matches!(&error, Error::NoSuchToken { token } if token == "<|im_start|>"), "{error}");
     assert!(read_all::<serde_json::Value>(folder("none.jsonl")).is_err());
 }

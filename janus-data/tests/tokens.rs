@@ -10,8 +10,12 @@ const TEMPLATES: [ChatTemplate; 2] = [ChatTemplate::MistralInstruct, ChatTemplat
 const SPECIALS: [&str; 4] = ["<s>", "</s>", "<|im_start|>", "<|im_end|>"];
 
 static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
-    let texts =
-        ["the kite flies over the hill", "the hill is green, the kite is red", "</s> </s> <|im_end|> <|im_end|>", "user\n assistant\n"];
+    let texts = [
+        "the kite flies over the hill",
+        "the hill is green, the kite is red",
+        "</s> </s> <|im_end|> <|im_end|>",
+        "user\n assistant\n",
+    ];
     Tokenizer::train(texts.into_iter().cycle().take(20), 320, &SPECIALS).unwrap()
 });
 
@@ -69,10 +73,12 @@ proptest! {
 
 #[test]
 fn every_assistant_turn_is_in_the_loss_mask() {
-    let messages = [Message::user("a"), Message::assistant("one"), Message::user("b"), Message::assistant("two")];
+    let messages =
+        [Message::user("a"), Message::assistant("one"), Message::user("b"), Message::assistant("two")];
     for template in TEMPLATES {
         let row = TOKENIZER.conversation(template, &messages).unwrap();
-        let trained: Vec<u32> = row.ids.iter().zip(&row.loss_mask).filter(|(_, trained)| **trained).map(|(&id, _)| id).collect();
+        let trained: Vec<u32> =
+            row.ids.iter().zip(&row.loss_mask).filter(|(_, trained)| **trained).map(|(&id, _)| id).collect();
         assert_eq!(TOKENIZER.decode(&trained).unwrap(), "onetwo");
     }
 }
@@ -85,7 +91,10 @@ fn a_row_with_an_empty_loss_mask_is_rejected() {
     }
     let rows = [vec![Message::user("a"), Message::assistant("b")], vec![Message::user("a")]];
     let error = TOKENIZER.conversations(ChatTemplate::ChatMl, &rows).unwrap_err();
-    assert!(matches!(&error, Error::AtRow { row: 1, cause } if matches!(**cause, Error::NothingTrained)), "{error}");
+    assert!(
+        matches!(&error, Error::AtRow { row: 1, cause } if matches!(**cause, Error::NothingTrained)),
+        "{error}"
+    );
     assert!(matches!(TOKENIZER.document("", Some("<s>"), None), Err(Error::NothingTrained)));
     assert!(matches!(TOKENIZER.document("a", Some("<bos>"), None), Err(Error::NoSuchToken { .. })));
     assert!(matches!(TOKENIZER.conversation(ChatTemplate::ChatMl, &[]), Err(Error::Domain(_))));
@@ -116,7 +125,8 @@ fn truncation_padding_and_dropout_of_a_file_are_turned_off() {
     let path = folder.path().join("tokenizer.json");
     TOKENIZER.save(&path).unwrap();
     let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    json["truncation"] = serde_json::json!({"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0});
+    json["truncation"] =
+        serde_json::json!({"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0});
     json["padding"] = serde_json::json!({
         "strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0, "pad_token": "<s>"
     });
@@ -131,7 +141,9 @@ fn truncation_padding_and_dropout_of_a_file_are_turned_off() {
 fn two_processes_train_the_same_bytes() {
     const TARGET: &str = "JANUS_DATA_TEST_TRAIN_TO";
     if let Some(path) = std::env::var_os(TARGET) {
-        let texts: Vec<String> = (0..400).map(|i| format!("the kite {} flies {} ab{}", i % 7, i % 11, "ab".repeat(i % 13))).collect();
+        let texts: Vec<String> = (0..400)
+            .map(|i| format!("the kite {} flies {} ab{}", i % 7, i % 11, "ab".repeat(i % 13)))
+            .collect();
         Tokenizer::train(texts.iter().map(String::as_str), 400, &SPECIALS).unwrap().save(path).unwrap();
         return;
     }
@@ -139,7 +151,11 @@ fn two_processes_train_the_same_bytes() {
     let train = |name: &str| {
         let mut child = std::process::Command::new(std::env::current_exe().unwrap());
         let path = folder.path().join(name);
-        let output = child.args(["--exact", "tokens::two_processes_train_the_same_bytes"]).env(TARGET, &path).output().unwrap();
+        let output = child
+            .args(["--exact", "tokens::two_processes_train_the_same_bytes"])
+            .env(TARGET, &path)
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{output:?}");
         std::fs::read(path).unwrap()
     };

@@ -16,11 +16,14 @@ fn values() -> Vec<f64> {
 fn bootstrap(c: &mut Criterion) {
     let values = values();
     let rows = Sample::of(values.iter().copied()).expect("finite values");
-    let clusters = Sample::clustered(values.iter().enumerate().map(|(row, &value)| (row / 3, value))).expect("finite values");
+    let clusters = Sample::clustered(values.iter().enumerate().map(|(row, &value)| (row / 3, value)))
+        .expect("finite values");
     let percentile = Bootstrap { method: Method::Percentile, ..Bootstrap::default() };
     c.bench_function("mean, percentile, 921 rows", |b| b.iter(|| percentile.mean(black_box(&rows))));
     c.bench_function("mean, BCa, 921 rows", |b| b.iter(|| Bootstrap::default().mean(black_box(&rows))));
-    c.bench_function("mean, BCa, 307 clusters of 3", |b| b.iter(|| Bootstrap::default().mean(black_box(&clusters))));
+    c.bench_function("mean, BCa, 307 clusters of 3", |b| {
+        b.iter(|| Bootstrap::default().mean(black_box(&clusters)))
+    });
 }
 
 criterion_group!(benches, bootstrap);

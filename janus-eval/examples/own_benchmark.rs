@@ -26,14 +26,30 @@ const QUESTIONS: [(&str, &str, [&str; 2]); 3] = [
             "What do I write to an aunt who knitted me a jumper that is not for me?",
         ],
     ),
-    ("mug", "gifts", ["A colleague gave me a mug with a typo on it. What do I say?", "What do I say of a typo on a mug that I was given?"]),
-    ("plan", "work", ["How do I tell my manager that her plan cannot work?", "My manager's plan cannot work. How do I tell her?"]),
+    (
+        "mug",
+        "gifts",
+        [
+            "A colleague gave me a mug with a typo on it. What do I say?",
+            "What do I say of a typo on a mug that I was given?",
+        ],
+    ),
+    (
+        "plan",
+        "work",
+        [
+            "How do I tell my manager that her plan cannot work?",
+            "My manager's plan cannot work. How do I tell her?",
+        ],
+    ),
 ];
 
 /// Each paraphrase with its id, its question and its topic.
 fn rows() -> impl Iterator<Item = (String, &'static str, &'static str, &'static str)> {
     QUESTIONS.iter().flat_map(|&(question, topic, paraphrases)| {
-        (1..).zip(paraphrases).map(move |(number, text)| (format!("{question}-{number}"), question, topic, text))
+        (1..)
+            .zip(paraphrases)
+            .map(move |(number, text)| (format!("{question}-{number}"), question, topic, text))
     })
 }
 
@@ -46,12 +62,16 @@ struct Tact {
 impl Tact {
     fn new() -> Self {
         let prompt = "Question: {question}\n\nAnswer: {answer}\n\nHow tactful is the answer, from 1 to 10? End with: Rating: [[number]]";
-        Self { prompt: PromptTemplate::new("tact/1", "You judge tact.", prompt), sampling: SamplingParams::greedy(512) }
+        Self {
+            prompt: PromptTemplate::new("tact/1", "You judge tact.", prompt),
+            sampling: SamplingParams::greedy(512),
+        }
     }
 
     /// The cases to judge, i.e. the rows with the model's answers, and the rows without an answer.
     fn cases(model: &dyn ChatModel, folder: &Path) -> janus_eval::Result<(Vec<Case>, Missing)> {
-        let tasks: Vec<Task> = rows().map(|(id, _, _, text)| Task::new(id, text, SamplingParams::greedy(256))).collect();
+        let tasks: Vec<Task> =
+            rows().map(|(id, _, _, text)| Task::new(id, text, SamplingParams::greedy(256))).collect();
         // Answers are stored in `answers.jsonl.partial`. An interrupted run continues from there, and
         // failed requests are repeated.
         let mut settings = AnswerFile::settings(&tasks)?;
@@ -65,7 +85,11 @@ impl Tact {
             let turn = Turn::new(text, &said.text);
             // The bootstrap resamples the paraphrases of a question together, as they are not
             // independent.
-            cases.push(Case { question: question.into(), category: topic.into(), ..Case::new(id, vec![turn]) });
+            cases.push(Case {
+                question: question.into(),
+                category: topic.into(),
+                ..Case::new(id, vec![turn])
+            });
         }
         Ok((cases, answered.failures(&tasks).map(|(id, _)| id).collect()))
     }
@@ -114,7 +138,11 @@ impl ChatModel for Scripted {
         self.0
     }
 
-    fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+    fn generate_each(
+        &self,
+        requests: &[ChatRequest],
+        on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>),
+    ) {
         for (index, request) in requests.iter().enumerate() {
             let text = request.messages.last().and_then(|message| (self.1)(&message.content));
             let answer = text.map(|text| vec![Generation::new(text)]);
@@ -126,9 +154,13 @@ impl ChatModel for Scripted {
 /// Generates and judges the answers of two models, writes a report to a folder, and returns the mean
 /// ratings.
 pub fn run(folder: &Path) -> Result<Vec<f64>, Box<dyn std::error::Error>> {
-    let blunt = Scripted("blunt", |question| (!question.contains("typo on a mug")).then(|| "Just say no.".into()));
-    let kind = Scripted("kind", |question| Some(format!("Thank them first. Then be honest about this: {question}")));
-    let judge = Scripted("scripted-judge", |text| Some(format!("Rating: [[{}]]", if text.contains("Thank them") { 8 } else { 3 })));
+    let blunt =
+        Scripted("blunt", |question| (!question.contains("typo on a mug")).then(|| "Just say no.".into()));
+    let kind =
+        Scripted("kind", |question| Some(format!("Thank them first. Then be honest about this: {question}")));
+    let judge = Scripted("scripted-judge", |text| {
+        Some(format!("Rating: [[{}]]", if text.contains("Thank them") { 8 } else { 3 }))
+    });
 
     let tact = Tact::new();
     let mut runs = Vec::new();
@@ -139,7 +171,11 @@ pub fn run(folder: &Path) -> Result<Vec<f64>, Box<dyn std::error::Error>> {
         // model behind an API, open it with the API's address: `CallJournal::of_endpoint`.
         let journal = CallJournal::open(out.join("calls.jsonl"))?;
         let client = JudgeClient::new(&judge).journal(&journal);
-        println!("{}: {} calls are pending; answers: {missing}", model.name(), client.pending(&tact, &cases)?.len());
+        println!(
+            "{}: {} calls are pending; answers: {missing}",
+            model.name(),
+            client.pending(&tact, &cases)?.len()
+        );
         let judgement = client.judge(&tact, &cases, &mut |done, calls| println!("{done}/{calls}"))?;
         let run = CaseRun::new(tact.info(), model.name(), judgement, 0)?.missing(missing);
         run.write(&out)?;

@@ -3,7 +3,9 @@
 //! Run with `cargo run -p janus-eval --example own_judge`.
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
-use janus_core::{BenchRecord, Judge, JudgeRequest, ModelError, Rubric, RubricVerdict, Score, ScoreDescriptions, Verdict};
+use janus_core::{
+    BenchRecord, Judge, JudgeRequest, ModelError, Rubric, RubricVerdict, Score, ScoreDescriptions, Verdict,
+};
 use janus_eval::Response;
 use janus_eval::score::{score_responses, summarise};
 
@@ -18,11 +20,21 @@ impl Judge for Brevity {
     fn judge(&self, requests: &[JudgeRequest<'_>]) -> Vec<Result<Verdict, ModelError>> {
         let verdict = |request: &JudgeRequest<'_>| {
             let words = request.response.split_whitespace().count();
-            let failed = |source: janus_core::Error| ModelError::Failed { id: "brevity".into(), source: Box::new(source) };
+            let failed = |source: janus_core::Error| ModelError::Failed {
+                id: "brevity".into(),
+                source: Box::new(source),
+            };
             let score = Score::new(5 - (words.saturating_sub(1) / 10).min(4) as i64).map_err(failed)?;
             let feedback = format!("{words} words");
             // One verdict for each rubric of the record.
-            Ok(Verdict { rubrics: request.record.rubrics.iter().map(|_| RubricVerdict { score, feedback: feedback.clone() }).collect() })
+            Ok(Verdict {
+                rubrics: request
+                    .record
+                    .rubrics
+                    .iter()
+                    .map(|_| RubricVerdict { score, feedback: feedback.clone() })
+                    .collect(),
+            })
         };
         requests.iter().map(verdict).collect()
     }
@@ -45,7 +57,8 @@ pub fn run() -> Result<f64, janus_eval::Error> {
     let bench = [record("1", "What is a kite?"), record("2", "Why is the sky blue?")];
     let response = |id: &str, response: &str| Response { id: id.into(), response: response.into() };
     let long = "Because air scatters blue light more than red light, so that from every direction of the sky some of it reaches your eye.";
-    let scored = score_responses(&bench, &[response("1", "A toy on a string."), response("2", long)], &Brevity)?;
+    let scored =
+        score_responses(&bench, &[response("1", "A toy on a string."), response("2", long)], &Brevity)?;
     Ok(summarise(&[&scored.rows])?.overall.mean)
 }
 

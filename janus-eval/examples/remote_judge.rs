@@ -34,7 +34,11 @@ fn bench() -> Vec<BenchRecord> {
 }
 
 /// Judges two responses by a model behind an API, and writes the run to a folder.
-pub fn run(judge: &str, options: RemoteOptions, folder: &Path) -> Result<RubricRun, Box<dyn std::error::Error>> {
+pub fn run(
+    judge: &str,
+    options: RemoteOptions,
+    folder: &Path,
+) -> Result<RubricRun, Box<dyn std::error::Error>> {
     let prices = Prices::new(0.15, 0.6);
     let model = RemoteModel::new(
         judge,
@@ -47,8 +51,10 @@ pub fn run(judge: &str, options: RemoteOptions, folder: &Path) -> Result<RubricR
     let journal = CallJournal::open(folder.join("calls.jsonl"))?.of_endpoint(model.address());
     let client = JudgeClient::new(&model).journal(&journal);
 
-    let responses =
-        [("kite", "A toy that flies on a string when the wind blows."), ("sky", "Rayleigh scattering favours short wavelengths.")];
+    let responses = [
+        ("kite", "A toy that flies on a string when the wind blows."),
+        ("sky", "Rayleigh scattering favours short wavelengths."),
+    ];
     let responses = responses.map(|(id, response)| Response { id: id.into(), response: response.into() });
     let protocol = Rubrics::paper(false).with(|rubrics| {
         rubrics.show_system = true;
@@ -57,7 +63,11 @@ pub fn run(judge: &str, options: RemoteOptions, folder: &Path) -> Result<RubricR
     let cases = rubric_cases(&bench(), &responses)?;
 
     let estimate = client.estimate(&protocol, &cases)?;
-    println!("{} calls, at most {:.4}", estimate.calls - estimate.answered, estimate.cost(prices.prompt, prices.completion));
+    println!(
+        "{} calls, at most {:.4}",
+        estimate.calls - estimate.answered,
+        estimate.cost(prices.prompt, prices.completion)
+    );
     let judgement = client.judge(&protocol, &cases, &mut |done, calls| println!("{done}/{calls}"))?;
     let run = RubricRun::new(&protocol, "my-model", cases, judgement, 0)?;
     run.write(folder)?;

@@ -8,7 +8,10 @@ use std::path::PathBuf;
 
 use janus_core::{BenchRecord, Judge, JudgeRequest, Rubric, RubricVerdict, Score, ScoreDescriptions};
 use janus_eval::judge::VerifiableJudge;
-use janus_eval::report::{BarChart, BarGroup, Cell, Claim, Example, Figure, Histogram, Line, LineChart, Point, Report, Section, Table};
+use janus_eval::report::{
+    BarChart, BarGroup, Cell, Claim, Example, Figure, Histogram, Line, LineChart, Point, Report, Section,
+    Table,
+};
 use janus_eval::score::{self, PairedOutcomes, ScoredRow, summarise};
 use janus_eval::stats::{Bootstrap, Interval, Sample};
 use rand::RngCore;
@@ -27,7 +30,8 @@ fn rows(name: &str, level: f64) -> Vec<ScoredRow> {
         if row.is_multiple_of(3) {
             difficulty = 1.6 * (unit(shared.next_u32()) - 0.5);
         }
-        let mut score = || (level + difficulty + 2.0 * (unit(own.next_u32()) - 0.5)).round().clamp(1.0, 5.0) as u8;
+        let mut score =
+            || (level + difficulty + 2.0 * (unit(own.next_u32()) - 0.5)).round().clamp(1.0, 5.0) as u8;
         ScoredRow::new(row.to_string(), SOURCES[row / 3 % 5], [score(), score(), score(), score()].map(Some))
     };
     (0..ROWS).map(row).collect()
@@ -46,24 +50,45 @@ fn row_mean(row: &ScoredRow) -> f64 {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| ".".into()));
-    let models = [("Base", 2.2), ("Uniform system message", 3.2), ("Janus", 3.9), ("Janus + DPO", 4.1), ("Janus + ORPO, best of 16", 4.3)];
-    let scored: Vec<(&str, Vec<ScoredRow>)> = models.iter().map(|&(name, level)| (name, rows(name, level))).collect();
+    let models = [
+        ("Base", 2.2),
+        ("Uniform system message", 3.2),
+        ("Janus", 3.9),
+        ("Janus + DPO", 4.1),
+        ("Janus + ORPO, best of 16", 4.3),
+    ];
+    let scored: Vec<(&str, Vec<ScoredRow>)> =
+        models.iter().map(|&(name, level)| (name, rows(name, level))).collect();
 
     let mut report = Report::new("A sample report");
-    let mut table =
-        Table::new("Mean score over four rubrics, 1 to 5, by source", ["model"].into_iter().chain(SOURCES).chain(["overall", "n"]));
+    let mut table = Table::new(
+        "Mean score over four rubrics, 1 to 5, by source",
+        ["model"].into_iter().chain(SOURCES).chain(["overall", "n"]),
+    );
     for (name, rows) in &scored {
         let summary = summarise(&[rows])?;
-        let sources = summary.sources.iter().map(|s| s.score.as_ref().map_or(Cell::Empty, |score| Cell::number(score.mean, 2)));
+        let sources = summary
+            .sources
+            .iter()
+            .map(|s| s.score.as_ref().map_or(Cell::Empty, |score| Cell::number(score.mean, 2)));
         let overall = Cell::interval(mean(rows, |_| true)?, 2);
-        table = table.row([Cell::from(*name)].into_iter().chain(sources).chain([overall, summary.overall.n.into()]).collect::<Vec<_>>());
+        table = table.row(
+            [Cell::from(*name)]
+                .into_iter()
+                .chain(sources)
+                .chain([overall, summary.overall.n.into()])
+                .collect::<Vec<_>>(),
+        );
     }
-    let intervals: Vec<Interval> = scored.iter().map(|(_, rows)| mean(rows, |_| true)).collect::<Result<_, _>>()?;
+    let intervals: Vec<Interval> =
+        scored.iter().map(|(_, rows)| mean(rows, |_| true)).collect::<Result<_, _>>()?;
     let bars = models.iter().zip(&intervals).map(|((name, _), interval)| (*name, (*interval).into()));
     let bars = BarChart::single("mean score, 1 to 5", bars).with_range(1.0, 5.0);
 
     let group = |source: &str| -> janus_eval::Result<BarGroup> {
-        let bars = [1, 2, 3].iter().map(|&model| Ok(Some(mean(&scored[model].1, |row| row.source == source)?.into())));
+        let bars = [1, 2, 3]
+            .iter()
+            .map(|&model| Ok(Some(mean(&scored[model].1, |row| row.source == source)?.into())));
         Ok(BarGroup { label: source.into(), bars: bars.collect::<janus_eval::Result<_>>()? })
     };
     let grouped = BarChart {
@@ -74,19 +99,33 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
 
     let outcomes = PairedOutcomes::of(&[&scored[2].1], &[&scored[1].1])?;
-    let hits = outcomes.rows.iter().enumerate().map(|(index, row)| (index / 3, f64::from(row.outcome.is_tie_win())));
+    let hits =
+        outcomes.rows.iter().enumerate().map(|(index, row)| (index / 3, f64::from(row.outcome.is_tie_win())));
     let tie_win = Bootstrap::default().mean(&Sample::clustered(hits)?)?;
     let gain = outcomes.rows.iter().enumerate().map(|(index, row)| (index / 3, row.difference));
     let gain = Bootstrap::default().mean(&Sample::clustered(gain)?)?;
-    report.claims.push(Claim::above("janus_above_uniform", "Janus scores higher than the uniform baseline", &gain, 0.0));
-    report.claims.push(Claim::above("tie_win_above_half", "Janus wins or ties well on more than half of the rows", &tie_win, 0.5));
+    report.claims.push(Claim::above(
+        "janus_above_uniform",
+        "Janus scores higher than the uniform baseline",
+        &gain,
+        0.0,
+    ));
+    report.claims.push(Claim::above(
+        "tie_win_above_half",
+        "Janus wins or ties well on more than half of the rows",
+        &tie_win,
+        0.5,
+    ));
     report.claims.push(Claim::above("gain_above_one", "The gain is more than a whole point", &gain, 1.0));
 
     let mut lines = Vec::new();
-    for (name, start, slope) in [("unseen system messages", 2.9, 0.16), ("unseen preference combinations", 2.8, 0.12)] {
+    for (name, start, slope) in
+        [("unseen system messages", 2.9, 0.16), ("unseen preference combinations", 2.8, 0.12)]
+    {
         let mut points = Vec::new();
         for power in 0..=8 {
-            let interval = mean(&rows(&format!("{name}{power}"), start + slope * f64::from(power)), |_| true)?;
+            let interval =
+                mean(&rows(&format!("{name}{power}"), start + slope * f64::from(power)), |_| true)?;
             points.push(Point { x: f64::from(1 << power), y: interval.into() });
         }
         lines.push(Line { name: name.into(), points });
@@ -101,7 +140,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let means: Vec<Vec<f64>> = scored.iter().map(|(_, rows)| rows.iter().map(row_mean).collect()).collect();
     // Means of four integer scores are multiples of 0.25, so the edges are halfway between these.
     let edges = (0..=17).map(|edge| 0.875 + 0.25 * f64::from(edge)).collect();
-    let histogram = Histogram::with_edges("row mean, 1 to 5", edges, [(models[1].0, &means[1][..]), (models[2].0, &means[2][..])])?;
+    let histogram = Histogram::with_edges(
+        "row mean, 1 to 5",
+        edges,
+        [(models[1].0, &means[1][..]), (models[2].0, &means[2][..])],
+    )?;
 
     report.sections = vec![
         Section::new("Claims").paragraph("Intervals: 95% bootstrap over instructions.").claims([
@@ -128,8 +171,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// A prompt with three responses, judged by two rubrics that are computed.
 fn example() -> Result<Example, Box<dyn std::error::Error>> {
-    let rubric =
-        |criteria: &str| Rubric { criteria: criteria.into(), score_descriptions: ScoreDescriptions::new(["no", "", "", "", "yes"]) };
+    let rubric = |criteria: &str| Rubric {
+        criteria: criteria.into(),
+        score_descriptions: ScoreDescriptions::new(["no", "", "", "", "yes"]),
+    };
     let record = BenchRecord {
         id: Some("kite-1".into()),
         source: "koala".into(),
@@ -143,7 +188,10 @@ fn example() -> Result<Example, Box<dyn std::error::Error>> {
         let listed = response.lines().filter(|line| line.starts_with("- ")).count();
         let danger = response.contains("power line");
         Ok::<_, janus_core::Error>(vec![
-            RubricVerdict { score: Score::new((1 + 2 * listed as i64).min(5))?, feedback: format!("{listed} lines begin with a dash.") },
+            RubricVerdict {
+                score: Score::new((1 + 2 * listed as i64).min(5))?,
+                feedback: format!("{listed} lines begin with a dash."),
+            },
             RubricVerdict {
                 score: Score::new(if danger { 5 } else { 1 })?,
                 feedback: if danger { "It warns of power lines." } else { "It warns of nothing." }.into(),
@@ -152,8 +200,14 @@ fn example() -> Result<Example, Box<dyn std::error::Error>> {
     });
     let responses = [
         ("Base", "Kites are toys that fly. Kites are toys that fly. Kites are toys that fly."),
-        ("Uniform system message", "- Use a light kite.\nThen run against the wind for a while, let out a little line, and stop."),
-        ("Janus", "- Take a light kite.\n- Walk backwards, into the wind.\n- Stay away from every power line!"),
+        (
+            "Uniform system message",
+            "- Use a light kite.\nThen run against the wind for a while, let out a little line, and stop.",
+        ),
+        (
+            "Janus",
+            "- Take a light kite.\n- Walk backwards, into the wind.\n- Stay away from every power line!",
+        ),
     ];
     let mut example = Example::new("kite-1", &record);
     for (model, response) in responses {

@@ -38,11 +38,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let outcomes = PairedOutcomes::of(&[&janus], &[&uniform])?;
     let rates = outcomes.tally.rates()?;
     println!("{:?}", outcomes.tally);
-    println!("tie+win {:.3}, with all ties {:.3}, half ties {:.3}", rates.tie_win, rates.tie_win_all, rates.win_rate_ties_half);
+    println!(
+        "tie+win {:.3}, with all ties {:.3}, half ties {:.3}",
+        rates.tie_win, rates.tie_win_all, rates.win_rate_ties_half
+    );
 
     // Rows of one instruction under several system messages are not independent: resample them together.
     let instruction = |id: &str| id.split('-').next().unwrap_or_default().to_owned();
-    let sample = Sample::clustered(outcomes.rows.iter().map(|row| (instruction(&row.id), f64::from(row.outcome.is_tie_win()))))?;
+    let sample = Sample::clustered(
+        outcomes.rows.iter().map(|row| (instruction(&row.id), f64::from(row.outcome.is_tie_win()))),
+    )?;
     let interval = Bootstrap::default().mean(&sample)?;
     println!(
         "tie+win {:.3} [{:.3}, {:.3}] over {} rows of {} instructions",

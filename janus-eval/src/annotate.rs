@@ -102,14 +102,20 @@ impl AnnotationTask {
     ///
     /// # Errors
     /// Those of [`join`]; [`Error::Empty`] if there is no such record.
-    pub fn compare(records: &[BenchRecord], model: (&str, &[Response]), opponent: (&str, &[Response]), seed: u64) -> Result<Self> {
+    pub fn compare(
+        records: &[BenchRecord],
+        model: (&str, &[Response]),
+        opponent: (&str, &[Response]),
+        seed: u64,
+    ) -> Result<Self> {
         let (left, right) = (join(records, model.1)?, join(records, opponent.1)?);
         let mut items = Vec::new();
         for (left, right) in left.rows.iter().zip(&right.rows) {
             let (Some(mine), Some(other)) = (left.response, right.response) else { continue };
             let second = derive_seed(seed, &format!("annotation order of {}", left.id)).is_multiple_of(2);
             let [a, b] = if second { [other, mine] } else { [mine, other] };
-            let texts = vec![text("System message", &left.record.system), text("Instruction", &left.record.prompt)];
+            let texts =
+                vec![text("System message", &left.record.system), text("Instruction", &left.record.prompt)];
             let answers = vec![text("Answer A", a), text("Answer B", b)];
             items.push((second, Item { id: left.id.clone(), texts, answers, rubrics: rubrics(left.record) }));
         }
@@ -136,14 +142,25 @@ impl AnnotationTask {
         Self::new("Is this a good row of the bench?", AnnotationMode::Review, items, None, None)
     }
 
-    fn new(title: &str, mode: AnnotationMode, items: Vec<Item>, models: Option<[String; 2]>, swapped: Option<&[bool]>) -> Result<Self> {
+    fn new(
+        title: &str,
+        mode: AnnotationMode,
+        items: Vec<Item>,
+        models: Option<[String; 2]>,
+        swapped: Option<&[bool]>,
+    ) -> Result<Self> {
         if items.is_empty() {
             return Err(Error::Empty { what: "an annotation page" });
         }
-        let shown = serde_json::to_string(&(mode, &items)).map_err(|error| Error::ReportFile { problem: error.to_string() })?;
+        let shown = serde_json::to_string(&(mode, &items))
+            .map_err(|error| Error::ReportFile { problem: error.to_string() })?;
         let task = blake3::hash(shown.as_bytes()).to_hex()[..16].to_string();
         let swapped = |index: usize| swapped.and_then(|swapped| swapped.get(index).copied());
-        let key_items = items.iter().enumerate().map(|(index, item)| KeyItem { id: item.id.clone(), swapped: swapped(index) }).collect();
+        let key_items = items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| KeyItem { id: item.id.clone(), swapped: swapped(index) })
+            .collect();
         let key = AnnotationKey { version: ANNOTATIONS_VERSION, task, mode, models, items: key_items };
         Ok(Self { title: title.into(), mode, items, key })
     }
@@ -166,7 +183,8 @@ impl AnnotationTask {
     pub fn write(&self, folder: &Path) -> Result<[PathBuf; 2]> {
         let [page, key] = ["annotate.html", "key.json"].map(|name| folder.join(name));
         write_file(&page, page::render(self)?.as_bytes())?;
-        let text = serde_json::to_string_pretty(&self.key).map_err(|error| Error::ReportFile { problem: error.to_string() })?;
+        let text = serde_json::to_string_pretty(&self.key)
+            .map_err(|error| Error::ReportFile { problem: error.to_string() })?;
         write_file(&key, (text + "\n").as_bytes())?;
         Ok([page, key])
     }
@@ -178,7 +196,9 @@ fn text(title: impl Into<String>, text: &str) -> Text {
 
 fn rubrics(record: &BenchRecord) -> Vec<Text> {
     let rubric = |rubric: &janus_core::Rubric| {
-        let anchor = |score: i64| format!("{score}: {}", rubric.score_descriptions.get(janus_core::Score::nearest(score)));
+        let anchor = |score: i64| {
+            format!("{score}: {}", rubric.score_descriptions.get(janus_core::Score::nearest(score)))
+        };
         text(rubric.criteria.clone(), &(1..=5).map(anchor).collect::<Vec<_>>().join("\n"))
     };
     record.rubrics.iter().map(rubric).collect()
@@ -194,9 +214,17 @@ fn rubrics(record: &BenchRecord) -> Vec<Text> {
 /// another format or of another task, without an annotator's name, with the name of an earlier result,
 /// with an unknown or repeated item, or with a value that is not an option; [`Error::Empty`] without an
 /// annotation; [`Error::Reference`] for a reviewed row that the bench does not have.
-pub fn import(key: &Path, results: &[PathBuf], bench: Option<&Path>, out: Option<&Path>) -> Result<Evaluation> {
+pub fn import(
+    key: &Path,
+    results: &[PathBuf],
+    bench: Option<&Path>,
+    out: Option<&Path>,
+) -> Result<Evaluation> {
     let key: AnnotationKey = read_json(key)?;
-    let results = results.iter().map(|path| Ok((path.as_path(), read_json(path)?))).collect::<Result<Vec<(&Path, Annotations)>>>()?;
+    let results = results
+        .iter()
+        .map(|path| Ok((path.as_path(), read_json(path)?)))
+        .collect::<Result<Vec<(&Path, Annotations)>>>()?;
     let write = |found: Value| -> Result<()> {
         let Some(out) = out else { return Ok(()) };
         Ok(write_file(out.join("annotations.json"), format!("{found:#}\n").as_bytes())?)
@@ -249,14 +277,21 @@ struct Annotation {
 }
 
 /// Checks results, each with its path, against the key of their task.
-fn check(results: &[(&Path, Annotations)], key: &AnnotationKey, mode: AnnotationMode, questions: &[(&str, &[&str])]) -> Result<()> {
+fn check(
+    results: &[(&Path, Annotations)],
+    key: &AnnotationKey,
+    mode: AnnotationMode,
+    questions: &[(&str, &[&str])],
+) -> Result<()> {
     let ids: std::collections::HashSet<&str> = key.items.iter().map(|item| item.id.as_str()).collect();
     if results.is_empty() {
         return Err(Error::Empty { what: "a set of annotations" });
     }
     for (place, (path, result)) in results.iter().enumerate() {
         let wrong = |problem: String| Err(Error::Annotations { path: path.to_path_buf(), problem });
-        if (result.format.as_str(), result.version, key.version) != (ANNOTATIONS_FORMAT, ANNOTATIONS_VERSION, ANNOTATIONS_VERSION) {
+        if (result.format.as_str(), result.version, key.version)
+            != (ANNOTATIONS_FORMAT, ANNOTATIONS_VERSION, ANNOTATIONS_VERSION)
+        {
             return wrong(format!(
                 "it is {} version {}, expected {ANNOTATIONS_FORMAT} version {ANNOTATIONS_VERSION}",
                 result.format, result.version

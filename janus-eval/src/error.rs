@@ -16,7 +16,9 @@ pub enum Error {
         what: &'static str,
     },
     /// An interval over fewer than two independent units.
-    #[error("a bootstrap needs at least two independent rows or clusters, got {got}: evaluate more of them, or report no interval")]
+    #[error(
+        "a bootstrap needs at least two independent rows or clusters, got {got}: evaluate more of them, or report no interval"
+    )]
     TooFewUnits {
         /// Number of units.
         got: usize,
@@ -94,7 +96,9 @@ pub enum Error {
         second: usize,
     },
     /// The compared runs or models were not scored on the same rows in the same order.
-    #[error("row {index} is \"{left}\" in one list and \"{right}\" in the other: compare scores of the same bench, in its order")]
+    #[error(
+        "row {index} is \"{left}\" in one list and \"{right}\" in the other: compare scores of the same bench, in its order"
+    )]
     RowMismatch {
         /// Position of the row, from 0.
         index: usize,
@@ -252,12 +256,21 @@ pub enum Error {
 
 impl Error {
     /// A row that breaks a rule; `row` counts from 0 here.
-    pub(crate) fn row(row: usize, field: &'static str, expected: impl Into<String>, got: impl fmt::Display) -> Self {
+    pub(crate) fn row(
+        row: usize,
+        field: &'static str,
+        expected: impl Into<String>,
+        got: impl fmt::Display,
+    ) -> Self {
         Self::Row { row: row + 1, field, expected: expected.into(), got: got.to_string() }
     }
 
     /// Reference data that differs from what is expected.
-    pub(crate) fn reference(what: impl Into<String>, expected: impl Into<String>, got: impl fmt::Display) -> Self {
+    pub(crate) fn reference(
+        what: impl Into<String>,
+        expected: impl Into<String>,
+        got: impl fmt::Display,
+    ) -> Self {
         Self::Reference { what: what.into(), expected: expected.into(), got: got.to_string() }
     }
 }

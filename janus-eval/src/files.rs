@@ -20,10 +20,17 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
 /// Reads a file that holds one JSON value.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let bytes = read_bytes(path)?;
-    serde_json::from_slice(&bytes).map_err(|error| rule(path, 1, Some(error.line() as u64), None, error.to_string()))
+    serde_json::from_slice(&bytes)
+        .map_err(|error| rule(path, 1, Some(error.line() as u64), None, error.to_string()))
 }
 
 /// The error of a row that breaks a rule.
-pub(crate) fn rule(path: &Path, row: u64, line: Option<u64>, field: Option<String>, message: String) -> crate::Error {
+pub(crate) fn rule(
+    path: &Path,
+    row: u64,
+    line: Option<u64>,
+    field: Option<String>,
+    message: String,
+) -> crate::Error {
     janus_data::Error::Row { path: path.into(), row, line, field, problem: Problem::Rule(message) }.into()
 }

@@ -87,9 +87,14 @@ impl fmt::Display for Missing {
 /// or two responses share an id. A record without a response is not an error: it is counted in
 /// [`Joined::missing`].
 pub(crate) fn join<'a>(records: &'a [BenchRecord], responses: &'a [Response]) -> Result<Joined<'a>> {
-    let ids: Vec<String> = records.iter().enumerate().map(|(index, record)| record_id(record, index)).collect();
+    let ids: Vec<String> =
+        records.iter().enumerate().map(|(index, record)| record_id(record, index)).collect();
     let (answers, missing) = answers("bench records", ids.iter().map(String::as_str), responses)?;
-    let rows = ids.into_iter().zip(records).zip(answers).map(|((id, record), response)| JoinedRow { id, record, response });
+    let rows = ids.into_iter().zip(records).zip(answers).map(|((id, record), response)| JoinedRow {
+        id,
+        record,
+        response,
+    });
     Ok(Joined { rows: rows.collect(), missing })
 }
 
@@ -113,7 +118,10 @@ pub(crate) fn answers<'i, 'r>(
 }
 
 /// The position of each id. An id that occurs twice is an error.
-pub(crate) fn unique<'a>(what: &'static str, ids: impl Iterator<Item = &'a str>) -> Result<BTreeMap<&'a str, usize>> {
+pub(crate) fn unique<'a>(
+    what: &'static str,
+    ids: impl Iterator<Item = &'a str>,
+) -> Result<BTreeMap<&'a str, usize>> {
     let mut places = BTreeMap::new();
     for (second, id) in ids.enumerate() {
         if let Some(first) = places.insert(id, second) {
@@ -179,7 +187,10 @@ mod tests {
     #[test]
     fn unknown_and_duplicate_ids_are_errors() {
         let records = [record(Some("a")), record(Some("b"))];
-        assert_eq!(join(&records, &[response("a"), response("c")]).unwrap_err(), Error::UnknownId { id: "c".into(), index: 1 });
+        assert_eq!(
+            join(&records, &[response("a"), response("c")]).unwrap_err(),
+            Error::UnknownId { id: "c".into(), index: 1 }
+        );
         let doubled = |what| Error::DoubledId { what, id: "a".into(), first: 0, second: 1 };
         assert_eq!(join(&records, &[response("a"), response("a")]).unwrap_err(), doubled("responses"));
         assert_eq!(join(&[record(Some("a")), record(Some("a"))], &[]).unwrap_err(), doubled("bench records"));
@@ -187,7 +198,10 @@ mod tests {
 
     #[test]
     fn an_id_equal_to_the_position_of_a_record_without_id_is_an_error() {
-        assert!(matches!(join(&[record(Some("1")), record(None)], &[]), Err(Error::DoubledId { first: 0, second: 1, .. })));
+        assert!(matches!(
+            join(&[record(Some("1")), record(None)], &[]),
+            Err(Error::DoubledId { first: 0, second: 1, .. })
+        ));
     }
 
     #[test]

@@ -145,7 +145,11 @@ impl Report {
     /// # Errors
     /// Those of [`Report::to_json`]; [`Error::File`] if a file cannot be written.
     pub fn write(&self, folder: impl AsRef<Path>) -> Result<()> {
-        let forms = [("report.json", self.to_json()?), ("report.md", self.to_markdown()?), ("report.html", self.to_html()?)];
+        let forms = [
+            ("report.json", self.to_json()?),
+            ("report.md", self.to_markdown()?),
+            ("report.html", self.to_html()?),
+        ];
         for (file, text) in forms {
             janus_data::write_file(folder.as_ref().join(file), text.as_bytes())?;
         }

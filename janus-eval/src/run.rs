@@ -85,7 +85,11 @@ impl Run {
         // Only rubric results have the field `reader`. The protocol's name does not decide, as users
         // choose it for their own protocols.
         let result: Value = read_result(folder)?;
-        if result.get("reader").is_some() { RubricRun::read(folder).map(Self::Rubric) } else { CaseRun::read(folder).map(Self::Cases) }
+        if result.get("reader").is_some() {
+            RubricRun::read(folder).map(Self::Rubric)
+        } else {
+            CaseRun::read(folder).map(Self::Cases)
+        }
     }
 
     /// The head of its result.
@@ -155,7 +159,10 @@ fn write_result(folder: &Path, result: &impl Serialize) -> Result<()> {
 
 /// The confidence interval of a mean, by bootstrap over questions; `None` if there are fewer than two
 /// questions.
-fn interval<'a>(bootstrap: &Bootstrap, values: impl IntoIterator<Item = (&'a str, f64)>) -> Result<Option<Interval>> {
+fn interval<'a>(
+    bootstrap: &Bootstrap,
+    values: impl IntoIterator<Item = (&'a str, f64)>,
+) -> Result<Option<Interval>> {
     let interval = Sample::clustered(values).and_then(|sample| bootstrap.mean(&sample));
     match interval {
         Err(Error::TooFewUnits { .. } | Error::Empty { .. }) => Ok(None),

@@ -106,7 +106,10 @@ pub(crate) fn pool<R: AsRef<[ScoredRow]>>(runs: &[R]) -> Result<Vec<PooledRow>> 
 }
 
 /// Checks that two lists name the same rows in the same order.
-pub(crate) fn same_rows<'a>(left: impl Iterator<Item = &'a str>, right: impl Iterator<Item = &'a str>) -> Result<()> {
+pub(crate) fn same_rows<'a>(
+    left: impl Iterator<Item = &'a str>,
+    right: impl Iterator<Item = &'a str>,
+) -> Result<()> {
     let (mut left, mut right) = (left.fuse(), right.fuse());
     for index in 0.. {
         let name = |id: Option<&str>| id.map_or("no row".into(), String::from);
@@ -186,7 +189,8 @@ pub fn summarise<R: AsRef<[ScoredRow]>>(runs: &[R]) -> Result<ScoreSummary> {
 }
 
 fn score_mean(pooled: &[PooledRow], by_run: &[Vec<PooledRow>], rows: &[usize]) -> Option<ScoreMean> {
-    let runs: Vec<f64> = by_run.iter().filter_map(|run| mean_of_rows(rows.iter().map(|&row| &run[row]))).collect();
+    let runs: Vec<f64> =
+        by_run.iter().filter_map(|run| mean_of_rows(rows.iter().map(|&row| &run[row]))).collect();
     let means: Vec<f64> = rows.iter().filter_map(|&row| pooled[row].mean()).collect();
     if runs.is_empty() {
         return None;
@@ -247,18 +251,33 @@ pub struct ScoredResponses {
 /// # Errors
 /// Those of [`join`]. A judge's failure is not an error: it is reported in
 /// [`ScoredResponses::failures`].
-pub fn score_responses(records: &[BenchRecord], responses: &[Response], judge: &dyn Judge) -> Result<ScoredResponses> {
+pub fn score_responses(
+    records: &[BenchRecord],
+    responses: &[Response],
+    judge: &dyn Judge,
+) -> Result<ScoredResponses> {
     let joined = join(records, responses)?;
-    let requests: Vec<JudgeRequest<'_>> =
-        joined.rows.iter().filter_map(|row| row.response.map(|response| JudgeRequest::new(row.record, response))).collect();
+    let requests: Vec<JudgeRequest<'_>> = joined
+        .rows
+        .iter()
+        .filter_map(|row| row.response.map(|response| JudgeRequest::new(row.record, response)))
+        .collect();
     let mut answers = judge.judge(&requests).into_iter();
-    let mut scored = ScoredResponses { rows: Vec::new(), verdicts: Vec::new(), missing: joined.missing, failures: Vec::new() };
+    let mut scored = ScoredResponses {
+        rows: Vec::new(),
+        verdicts: Vec::new(),
+        missing: joined.missing,
+        failures: Vec::new(),
+    };
     for row in joined.rows {
         let rubrics = row.record.rubrics.len();
         let verdict = row.response.and_then(|_| {
             let verdict = match answers.next() {
                 Some(Ok(verdict)) if verdict.rubrics.len() == rubrics => return Some(verdict),
-                Some(Ok(verdict)) => format!("the judge gave {} scores, the record has {rubrics} rubrics", verdict.rubrics.len()),
+                Some(Ok(verdict)) => format!(
+                    "the judge gave {} scores, the record has {rubrics} rubrics",
+                    verdict.rubrics.len()
+                ),
                 Some(Err(error)) => error_chain(&error),
                 None => "the judge gave no answer".into(),
             };
@@ -291,9 +310,14 @@ mod tests {
         let rows = [row(0, "a", &[1, 1]), row(1, "b", &[4, 4]), row(2, "b", &[5, 4]), row(3, "b", &[5, 5])];
         let summary = summarise(&[rows]).unwrap();
         assert_eq!(summary.overall.mean, 14.5 / 4.0);
-        let sources: Vec<_> = summary.sources.iter().map(|s| (s.source.as_str(), s.score.as_ref().unwrap().mean)).collect();
+        let sources: Vec<_> =
+            summary.sources.iter().map(|s| (s.source.as_str(), s.score.as_ref().unwrap().mean)).collect();
         assert_eq!(sources, [("a", 1.0), ("b", 4.5)]);
-        assert_eq!(summary.sources[0].score.as_ref().unwrap().standard_error, None, "one row has no standard error");
+        assert_eq!(
+            summary.sources[0].score.as_ref().unwrap().standard_error,
+            None,
+            "one row has no standard error"
+        );
         // The row means are 1, 4, 4.5 and 5. Their squared deviations sum to 62.25 - 4 * 3.625^2 = 9.6875.
         let expected = (62.25_f64 - 4.0 * 3.625 * 3.625) / 3.0 / 4.0;
         assert!((summary.overall.standard_error.unwrap() - expected.sqrt()).abs() < 1e-12);
@@ -301,7 +325,8 @@ mod tests {
 
     #[test]
     fn a_mean_is_over_the_scores_that_are_not_missing() {
-        let rows = [row(0, "a", &[5, 0, 4, 0]), row(1, "a", &[0, 0]), row(2, "a", &[2, 2]), row(3, "b", &[0])];
+        let rows =
+            [row(0, "a", &[5, 0, 4, 0]), row(1, "a", &[0, 0]), row(2, "a", &[2, 2]), row(3, "b", &[0])];
         let summary = summarise(&[rows]).unwrap();
         assert_eq!((summary.overall.mean, summary.overall.n, summary.overall.missing), (3.25, 2, 2));
         assert_eq!(summary.sources[1], SourceScore { source: "b".into(), rows: 1, score: None });
@@ -310,7 +335,10 @@ mod tests {
     #[test]
     fn nothing_scored_is_an_error_and_not_a_nan() {
         assert_eq!(summarise(&[[row(0, "a", &[0, 0])]]).unwrap_err(), Error::Empty { what: "a mean score" });
-        assert_eq!(summarise::<Vec<ScoredRow>>(&[]).unwrap_err(), Error::Empty { what: "a score without runs" });
+        assert_eq!(
+            summarise::<Vec<ScoredRow>>(&[]).unwrap_err(),
+            Error::Empty { what: "a score without runs" }
+        );
         assert_eq!(summarise(&[Vec::new()]).unwrap_err(), Error::Empty { what: "a score without rows" });
     }
 
@@ -322,7 +350,10 @@ mod tests {
         let doubled = vec![row(0, "a", &[1]), row(0, "a", &[1])];
         assert!(matches!(pool(&[doubled]), Err(Error::DoubledId { what: "rows", .. })));
         let six = vec![ScoredRow::new("x", "a", [None, Some(6)])];
-        assert_eq!(pool(&[one, six]).unwrap_err(), Error::RowMismatch { index: 0, left: "0".into(), right: "x".into() });
+        assert_eq!(
+            pool(&[one, six]).unwrap_err(),
+            Error::RowMismatch { index: 0, left: "0".into(), right: "x".into() }
+        );
         let six = vec![ScoredRow::new("x", "a", [None, Some(6)])];
         assert_eq!(pool(&[six]).unwrap_err(), Error::ScoreOutOfRange { id: "x".into(), rubric: 1, got: 6 });
     }

@@ -16,7 +16,9 @@ mod sample;
 
 use serde::{Deserialize, Serialize};
 
-pub use agreement::{LevelOfMeasurement, Weighting, cohen_kappa, fleiss_kappa, krippendorff_alpha, pearson, spearman};
+pub use agreement::{
+    LevelOfMeasurement, Weighting, cohen_kappa, fleiss_kappa, krippendorff_alpha, pearson, spearman,
+};
 pub use bootstrap::{Bootstrap, Method};
 pub(crate) use bootstrap::{below, quantile};
 pub(crate) use bradley_terry::BradleyTerry;
@@ -90,7 +92,11 @@ fn check_level(level: f64) -> Result<f64> {
     if level > 0.0 && level < 1.0 {
         Ok(level)
     } else {
-        Err(Error::Setting { field: "level", got: level.to_string(), expected: "a number between 0 and 1, such as 0.95" })
+        Err(Error::Setting {
+            field: "level",
+            got: level.to_string(),
+            expected: "a number between 0 and 1, such as 0.95",
+        })
     }
 }
 
@@ -101,9 +107,17 @@ mod tests {
     #[test]
     fn wilson_has_the_textbook_values() {
         // Newcombe (1998), Statistics in Medicine 17, Table I, method 3: 81/263, 15/148, 0/20, 1/29.
-        for (hits, n, low, high) in [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)] {
+        for (hits, n, low, high) in [
+            (81, 263, 0.2553, 0.3662),
+            (15, 148, 0.0624, 0.1605),
+            (0, 20, 0.0, 0.1611),
+            (1, 29, 0.0061, 0.1718),
+        ] {
             let interval = wilson(hits, n, 0.95).unwrap();
-            assert!((interval.low - low).abs() < 5e-5 && (interval.high - high).abs() < 5e-5, "{hits}/{n}: {interval:?}");
+            assert!(
+                (interval.low - low).abs() < 5e-5 && (interval.high - high).abs() < 5e-5,
+                "{hits}/{n}: {interval:?}"
+            );
         }
     }
 

@@ -55,22 +55,34 @@ impl Throughput {
         let annotations: Vec<AlpacaAnnotation> = read_all(folder.join("annotations/claude-2.1.jsonl.gz"))?;
         let reference = AlpacaReference::load(&folder)?;
         let preferences = Preferences::new(&annotations, &reference)?;
-        let battles: Vec<ArenaBattles> = read_all(data.join("arena_hard/battles/gpt-3.5-turbo-0125.jsonl.gz"))?;
+        let battles: Vec<ArenaBattles> =
+            read_all(data.join("arena_hard/battles/gpt-3.5-turbo-0125.jsonl.gz"))?;
         let answers = answers(&data.join("rubric_judgments/vicuna_eval.jsonl.gz"))?;
         let classifier = ToxicityClassifier::load(data.join("toxicity_classifier"))?;
-        let continued: Vec<ScoredGenerations> = read_all(data.join("real_toxicity_prompts/human_eval_generations_gpt_2.jsonl.gz"))?;
-        let texts: Vec<&str> = continued.iter().flat_map(|row| &row.generations).map(|generation| generation.text.as_str()).collect();
+        let continued: Vec<ScoredGenerations> =
+            read_all(data.join("real_toxicity_prompts/human_eval_generations_gpt_2.jsonl.gz"))?;
+        let texts: Vec<&str> = continued
+            .iter()
+            .flat_map(|row| &row.generations)
+            .map(|generation| generation.text.as_str())
+            .collect();
 
         let exact = LengthControl::default();
         let liblinear = LengthControl { optimizer: Optimizer::Liblinear, ..exact };
-        let fits = |control: LengthControl| median(runs, || control.win_rate(black_box(&preferences), &reference));
+        let fits =
+            |control: LengthControl| median(runs, || control.win_rate(black_box(&preferences), &reference));
         Ok(Self {
             lc_cv_ms: fits(exact)?,
             lc_cv_liblinear_ms: fits(liblinear)?,
             preferences_ms: median(runs, || Preferences::new(black_box(&annotations), &reference))?,
-            arena_bootstrap_ms: median(runs, || ArenaScore::of(black_box(&battles), Resampling { rounds: ROUNDS, seed: 0 }))?,
+            arena_bootstrap_ms: median(runs, || {
+                ArenaScore::of(black_box(&battles), Resampling { rounds: ROUNDS, seed: 0 })
+            })?,
             rubric_parse_ms: median(runs, || {
-                Ok(black_box(&answers).iter().filter(|answer| ScoreReader::Strict.read(answer).is_ok()).count())
+                Ok(black_box(&answers)
+                    .iter()
+                    .filter(|answer| ScoreReader::Strict.read(answer).is_ok())
+                    .count())
             })?,
             classifier_ms: median(runs, || Ok(classifier.score_all(black_box(&texts))))?,
         })
@@ -81,7 +93,8 @@ impl Throughput {
 fn answers(path: &Path) -> Result<Vec<String>> {
     let rows: Vec<Judged> = read_all(path)?;
     let answers = rows.iter().flat_map(|row| row.feedback.iter().zip(&row.scores));
-    let answers: Vec<String> = answers.map(|(feedback, score)| format!("Feedback: {feedback} [RESULT] {score}")).collect();
+    let answers: Vec<String> =
+        answers.map(|(feedback, score)| format!("Feedback: {feedback} [RESULT] {score}")).collect();
     if answers.is_empty() {
         return Err(Error::reference(path.display().to_string(), "feedback of a judge", "none"));
     }

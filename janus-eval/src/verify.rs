@@ -1,8 +1,9 @@
 //! Recomputes the published numbers of the benchmarks from their own data, and compares.
 //!
 //! [`verify`] takes a folder with one folder for each benchmark (`alpaca_eval`, `arena_hard`, `mt_bench`,
-//! `real_toxicity_prompts`, `rubric_judgments`, `toxicity_classifier`), each with its expected numbers beside its data, and two of
-//! prompts (`bench_sources`, `preferences`). Which models are checked is what those files list.
+//! `real_toxicity_prompts`, `rubric_judgments`, `toxicity_classifier`), each with its expected numbers beside
+//! its data, and two of prompts (`bench_sources`, `preferences`). Which models are checked is what those
+//! files list.
 
 mod alpaca_eval;
 mod judged;
@@ -36,12 +37,16 @@ pub struct Check {
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { what, value, must, tolerance, .. } = self;
-        if value.is_null() { f.write_str(what) } else { write!(f, "{what} is {value}, must be {must} (tolerance {tolerance})") }
+        if value.is_null() {
+            f.write_str(what)
+        } else {
+            write!(f, "{what} is {value}, must be {must} (tolerance {tolerance})")
+        }
     }
 }
 
-/// Recomputes every published number of the folder. A file that is absent or broken is a failed check, and so is a part that has fewer numbers
-/// than the published data; the other parts are still checked.
+/// Recomputes every published number of the folder. A file that is absent or broken is a failed check, and so
+/// is a part that has fewer numbers than the published data; the other parts are still checked.
 pub fn verify(data: &Path) -> Vec<Check> {
     type Part = fn(&Path, &mut Checks) -> Result<()>;
     // With how many numbers the published data have.
@@ -65,10 +70,18 @@ pub fn verify(data: &Path) -> Vec<Check> {
         let found = checks.0.len() - before;
         let problem = match result {
             Err(error) => error.to_string(),
-            Ok(()) if found < published => format!("{found} numbers to check, the published data have {published}"),
+            Ok(()) if found < published => {
+                format!("{found} numbers to check, the published data have {published}")
+            }
             Ok(()) => continue,
         };
-        checks.0.push(Check { what: format!("{name}: {problem}"), value: Value::Null, must: Value::Null, tolerance: 0.0, ok: false });
+        checks.0.push(Check {
+            what: format!("{name}: {problem}"),
+            value: Value::Null,
+            must: Value::Null,
+            tolerance: 0.0,
+            ok: false,
+        });
     }
     checks.0
 }

@@ -23,8 +23,10 @@ fn bootstrap(method: Method, resamples: usize, seed: u64) -> Bootstrap {
 /// are those of Table 14.2.
 #[test]
 fn variance_of_the_spatial_test_data_has_the_textbook_intervals() {
-    const A: [f64; 26] =
-        [48., 36., 20., 29., 42., 42., 20., 42., 22., 41., 45., 14., 6., 0., 33., 28., 34., 4., 32., 24., 47., 41., 24., 26., 30., 41.];
+    const A: [f64; 26] = [
+        48., 36., 20., 29., 42., 42., 20., 42., 22., 41., 45., 14., 6., 0., 33., 28., 34., 4., 32., 24., 47.,
+        41., 24., 26., 30., 41.,
+    ];
     let variance = |drawn: &[usize]| {
         let mean = drawn.iter().map(|&i| A[i]).sum::<f64>() / drawn.len() as f64;
         drawn.iter().map(|&i| (A[i] - mean).powi(2)).sum::<f64>() / drawn.len() as f64
@@ -34,7 +36,10 @@ fn variance_of_the_spatial_test_data_has_the_textbook_intervals() {
         let interval = settings.statistic(A.len(), variance).unwrap();
         assert!((interval.estimate - 171.5).abs() < 0.05);
         // The book has 2,000 resamples only, so its interval ends vary by a few units.
-        assert!((interval.low - low).abs() < 4.0 && (interval.high - high).abs() < 4.0, "{method:?}: {interval:?}");
+        assert!(
+            (interval.low - low).abs() < 4.0 && (interval.high - high).abs() < 4.0,
+            "{method:?}: {interval:?}"
+        );
     }
 }
 
@@ -50,7 +55,11 @@ fn a_mean_agrees_with_its_closed_form() {
         assert_eq!((level, n), (0.95, 1_000));
         assert!((estimate - mean).abs() < 1e-12);
         let expected = 1.959964 * error;
-        assert!(((estimate - low) / expected - 1.0).abs() < 0.05 && ((high - estimate) / expected - 1.0).abs() < 0.05, "{method:?}");
+        assert!(
+            ((estimate - low) / expected - 1.0).abs() < 0.05
+                && ((high - estimate) / expected - 1.0).abs() < 0.05,
+            "{method:?}"
+        );
     }
 }
 
@@ -60,7 +69,10 @@ fn a_proportion_agrees_with_wilson() {
     let interval = Bootstrap::default().mean(&Sample::hits(hits()).unwrap()).unwrap();
     let closed = wilson(300, 400, 0.95).unwrap();
     assert_eq!(interval.estimate, closed.estimate);
-    assert!((interval.low - closed.low).abs() < 0.005 && (interval.high - closed.high).abs() < 0.005, "{interval:?} {closed:?}");
+    assert!(
+        (interval.low - closed.low).abs() < 0.005 && (interval.high - closed.high).abs() < 0.005,
+        "{interval:?} {closed:?}"
+    );
 }
 
 /// The share of simulated data sets whose interval contains the true mean.
@@ -102,7 +114,11 @@ fn rows_of_one_instruction_need_clusters() {
         (0..180).map(&mut row).collect()
     };
     let clustered = coverage(400, |seed| (Sample::clustered(world(seed)).unwrap(), 0.0), Method::Bca);
-    let by_row = coverage(400, |seed| (Sample::of(world(seed).into_iter().map(|(_, value)| value)).unwrap(), 0.0), Method::Bca);
+    let by_row = coverage(
+        400,
+        |seed| (Sample::of(world(seed).into_iter().map(|(_, value)| value)).unwrap(), 0.0),
+        Method::Bca,
+    );
     assert!((0.91..=0.98).contains(&clustered), "{clustered}");
     assert!(by_row < 0.85, "rows taken as independent cover only {by_row}");
 }
@@ -114,7 +130,8 @@ fn pairing_narrows_the_interval_of_a_difference() {
     let better: Vec<f64> = base.iter().map(|value| value + 0.1 + 0.1 * normal(&mut rng)).collect();
     let difference = Bootstrap::default().mean(&Sample::differences(&better, &base).unwrap()).unwrap();
     assert!(difference.low > 0.0, "{difference:?}");
-    let alone = |values: &[f64]| Bootstrap::default().mean(&Sample::of(values.iter().copied()).unwrap()).unwrap();
+    let alone =
+        |values: &[f64]| Bootstrap::default().mean(&Sample::of(values.iter().copied()).unwrap()).unwrap();
     assert!(alone(&better).low < alone(&base).high, "unpaired, the intervals overlap");
 }
 
@@ -137,8 +154,14 @@ fn data_and_settings_without_an_interval_are_errors() {
     let one = Sample::clustered([("a", 1.0), ("a", 2.0)]).unwrap();
     assert_eq!(Bootstrap::default().mean(&one).unwrap_err(), Error::TooFewUnits { got: 1 });
     let two = Sample::of([1.0, 2.0]).unwrap();
-    assert!(matches!(bootstrap(Method::Bca, 1, 0).mean(&two), Err(Error::Setting { field: "resamples", .. })));
-    assert!(matches!(Bootstrap { level: 95.0, ..Bootstrap::default() }.mean(&two), Err(Error::Setting { field: "level", .. })));
+    assert!(matches!(
+        bootstrap(Method::Bca, 1, 0).mean(&two),
+        Err(Error::Setting { field: "resamples", .. })
+    ));
+    assert!(matches!(
+        Bootstrap { level: 95.0, ..Bootstrap::default() }.mean(&two),
+        Err(Error::Setting { field: "level", .. })
+    ));
     assert!(matches!(Bootstrap::default().statistic(3, |_| f64::NAN), Err(Error::NotFinite { .. })));
 }
 

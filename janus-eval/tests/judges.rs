@@ -4,15 +4,16 @@ use std::cell::RefCell;
 use std::path::Path;
 
 use janus_core::{
-    BenchRecord, ChatModel, ChatRequest, Generation, Judge, JudgeRequest, ModelError, Role, Rubric, ScoreDescriptions, TokenLogprob,
-    TopLogprob,
+    BenchRecord, ChatModel, ChatRequest, Generation, Judge, JudgeRequest, ModelError, Role, Rubric,
+    ScoreDescriptions, TokenLogprob, TopLogprob,
 };
 use janus_data::CallJournal;
 use janus_eval::bench::{alpaca_eval, arena_hard, mt_bench};
 use janus_eval::judge::read::ScoreReader;
 use janus_eval::judge::{JudgeClient, PromptTemplate, Recorded, ReplayJudge};
 use janus_eval::protocol::{
-    AlpacaEval, ArenaHard, Case, JudgedCase, Judgement, MtBench, PairOutcome, Pairwise, Protocol, RubricJudge, Rubrics, Turn, rubric_cases,
+    AlpacaEval, ArenaHard, Case, JudgedCase, Judgement, MtBench, PairOutcome, Pairwise, Protocol,
+    RubricJudge, Rubrics, Turn, rubric_cases,
 };
 use janus_eval::run::CaseRun;
 use janus_eval::score::summarise;
@@ -46,14 +47,21 @@ impl<F: Fn(&ChatRequest) -> Option<String>> ChatModel for Scripted<F> {
         "scripted"
     }
 
-    fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+    fn generate_each(
+        &self,
+        requests: &[ChatRequest],
+        on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>),
+    ) {
         for (index, request) in requests.iter().enumerate().rev() {
             self.sent.borrow_mut().push(request.clone());
             let generation = |text: String| {
                 // "m=0.2 M=0.7" also sets the log-probabilities; "_" is a space of a token.
                 let likely = text.split(' ').filter_map(|part| part.split_once('='));
-                let top: Vec<_> =
-                    likely.filter_map(|(token, p)| Some(TopLogprob::new(token.replace('_', " "), p.parse::<f64>().ok()?.ln()))).collect();
+                let top: Vec<_> = likely
+                    .filter_map(|(token, p)| {
+                        Some(TopLogprob::new(token.replace('_', " "), p.parse::<f64>().ok()?.ln()))
+                    })
+                    .collect();
                 let logprobs = vec![TokenLogprob::new(0.0).with_top(top)];
                 vec![Generation::new(text).with_tokens(1, 1).with_logprobs(logprobs)]
             };
@@ -64,8 +72,10 @@ impl<F: Fn(&ChatRequest) -> Option<String>> ChatModel for Scripted<F> {
 }
 
 fn record(id: &str, rubrics: usize) -> BenchRecord {
-    let rubric =
-        |number| Rubric { criteria: format!("criterion {number}"), score_descriptions: ScoreDescriptions::new(["1", "2", "3", "4", "5"]) };
+    let rubric = |number| Rubric {
+        criteria: format!("criterion {number}"),
+        score_descriptions: ScoreDescriptions::new(["1", "2", "3", "4", "5"]),
+    };
     BenchRecord {
         id: Some(id.into()),
         source: "koala".into(),
@@ -98,7 +108,8 @@ fn a_rubric_judge_has_a_call_per_rubric_and_run_and_sees_only_what_is_enabled() 
             let score = if user(request).contains("criterion 0") { 4 } else { 2 };
             Some(format!("Feedback: seen. [RESULT] {score}"))
         });
-        let protocol = rubrics(show_reference, |options| (options.show_system, options.runs) = (show_system, 2));
+        let protocol =
+            rubrics(show_reference, |options| (options.show_system, options.runs) = (show_system, 2));
         let cases = rubric_cases(&bench, &responses).unwrap();
         assert_eq!(JudgeClient::new(&model).estimate(&protocol, &cases).unwrap().calls, 8);
         assert!(model.sent.borrow().is_empty(), "an estimate makes no call");
@@ -113,9 +124,13 @@ fn a_rubric_judge_has_a_call_per_rubric_and_run_and_sees_only_what_is_enabled() 
             assert_eq!(text.contains("reference of"), show_reference, "{text}");
             assert_eq!(text.contains("system of"), show_system, "{text}");
             assert_eq!(text, text.trim());
-            assert!(!request.id.starts_with("a/") || text.contains("to a, {reference_answer}"), "a response is text, not a slot");
+            assert!(
+                !request.id.starts_with("a/") || text.contains("to a, {reference_answer}"),
+                "a response is text, not a slot"
+            );
         }
-        let seeds: std::collections::HashSet<u64> = model.sent.borrow().iter().map(|request| request.sampling.seed).collect();
+        let seeds: std::collections::HashSet<u64> =
+            model.sent.borrow().iter().map(|request| request.sampling.seed).collect();
         assert_eq!(seeds.len(), 2, "each run has its own seed");
     }
 }
@@ -139,12 +154,18 @@ fn a_missing_score_is_missing_and_requested_again_by_the_next_run() {
         let judgement = judge.judge(&protocol, &cases, &mut |_, _| ()).unwrap();
         assert_eq!(judgement.scores(&protocol, &cases)[0][0].scores, [Some(3), None, None]);
         let replies = &judgement.rows[0].runs[0];
-        assert_eq!((replies[1].unreadable, replies[1].problem.as_deref()), (6, Some("the score is not a whole number")));
+        assert_eq!(
+            (replies[1].unreadable, replies[1].problem.as_deref()),
+            (6, Some("the score is not a whole number"))
+        );
         assert_eq!(replies[2].problem.as_deref(), Some("request a/rubric-2/run-0: silent"));
         assert_eq!(model.sent.borrow().len(), 1 + 6 + 1);
         assert_eq!(judge.pending(&protocol, &cases).unwrap().len(), 2);
         let counts = judgement.counts;
-        assert_eq!((counts.calls, counts.answered, counts.parsed, counts.unreadable, counts.failed), (3, 7, 1, 6, 2));
+        assert_eq!(
+            (counts.calls, counts.answered, counts.parsed, counts.unreadable, counts.failed),
+            (3, 7, 1, 6, 2)
+        );
     }
     let model = Scripted::new(|_: &ChatRequest| Some("[RESULT] 5".into()));
     let journal = CallJournal::open(&path).unwrap();
@@ -155,15 +176,23 @@ fn a_missing_score_is_missing_and_requested_again_by_the_next_run() {
     // As a `Judge` it gives the same scores, from the journal.
     let judge = RubricJudge::new(client, Rubrics::paper(true)).unwrap();
     let verdicts = judge.judge(&[JudgeRequest::new(&bench[0], "x"), JudgeRequest::new(&bench[0], "x")]);
-    assert_eq!(verdicts.iter().map(|verdict| verdict.as_ref().unwrap().mean()).collect::<Vec<_>>(), [Some(13.0 / 3.0); 2]);
+    assert_eq!(
+        verdicts.iter().map(|verdict| verdict.as_ref().unwrap().mean()).collect::<Vec<_>>(),
+        [Some(13.0 / 3.0); 2]
+    );
     assert_eq!(model.sent.borrow().len(), 2);
 }
 
 #[test]
 fn a_prompt_without_the_response_is_an_error() {
-    let protocol = rubrics(true, |rubrics| rubrics.prompt = PromptTemplate::new("mine", "", "{instruction} {score_rubric}"));
+    let protocol = rubrics(true, |rubrics| {
+        rubrics.prompt = PromptTemplate::new("mine", "", "{instruction} {score_rubric}")
+    });
     let model = Scripted::new(|_: &ChatRequest| None);
-    for error in [protocol.check().unwrap_err(), JudgeClient::new(&model).judge(&protocol, &[], &mut |_, _| ()).unwrap_err()] {
+    for error in [
+        protocol.check().unwrap_err(),
+        JudgeClient::new(&model).judge(&protocol, &[], &mut |_, _| ()).unwrap_err(),
+    ] {
         assert!(matches!(&error, Error::Prompt { problem, .. } if problem.contains("{response}")), "{error}");
     }
 }
@@ -183,7 +212,13 @@ fn a_pairwise_judge_judges_both_orders_and_counts_a_disagreement_as_a_tie() {
     let model = Scripted::new(|request: &ChatRequest| {
         let text = user(request);
         let answer = |side: &str| {
-            text.split(&format!("[The Start of Assistant {side}'s Answer]\n")).nth(1).unwrap().split('\n').next().unwrap().to_string()
+            text.split(&format!("[The Start of Assistant {side}'s Answer]\n"))
+                .nth(1)
+                .unwrap()
+                .split('\n')
+                .next()
+                .unwrap()
+                .to_string()
         };
         let (a, b) = (answer("A"), answer("B"));
         Some(match a.len().cmp(&b.len()) {
@@ -204,7 +239,16 @@ fn a_pairwise_judge_judges_both_orders_and_counts_a_disagreement_as_a_tie() {
     let judgement = judged(&model, &pairwise(), &pairs);
     let outcomes: Vec<_> = judgement.rows.iter().map(JudgedCase::outcome).collect();
     let some = |outcome| Some(outcome);
-    assert_eq!(outcomes, [some(PairOutcome::Win), some(PairOutcome::Loss), some(PairOutcome::Tie), some(PairOutcome::Tie), None]);
+    assert_eq!(
+        outcomes,
+        [
+            some(PairOutcome::Win),
+            some(PairOutcome::Loss),
+            some(PairOutcome::Tie),
+            some(PairOutcome::Tie),
+            None
+        ]
+    );
     assert_eq!((judgement.counts.calls, judgement.counts.failed), (10, 2));
     assert_eq!(judgement.rows[4].calls[0].problem.as_deref(), Some("the text has no [[A]], [[B]] or [[C]]"));
     let result = CaseRun::new(pairwise().info(), "mine", judgement, 0).unwrap().result;
@@ -215,9 +259,14 @@ fn a_pairwise_judge_judges_both_orders_and_counts_a_disagreement_as_a_tie() {
     // Calls won by the first: one each in "win" and "loss", two in "flip". By the second: one each in
     // "win" and "loss".
     assert_eq!(result.first_position_share, Some(4.0 / 6.0));
-    let twice = JudgeClient::new(&model).judge(&pairwise(), &[pair("a", "", ""), pair("a", "", "")], &mut |_, _| ());
+    let twice =
+        JudgeClient::new(&model).judge(&pairwise(), &[pair("a", "", ""), pair("a", "", "")], &mut |_, _| ());
     assert!(matches!(twice, Err(Error::DoubledId { .. })));
-    let alone = JudgeClient::new(&model).judge(&pairwise(), &[Case::new("a", vec![Turn::new("q", "x")])], &mut |_, _| ());
+    let alone = JudgeClient::new(&model).judge(
+        &pairwise(),
+        &[Case::new("a", vec![Turn::new("q", "x")])],
+        &mut |_, _| (),
+    );
     assert!(matches!(alone, Err(Error::Setting { .. })));
 }
 
@@ -234,7 +283,8 @@ fn a_pairwise_judge_is_symmetric_in_its_sides() {
 fn a_grade_judge_selects_the_prompt_by_turn_and_references() {
     let model = Scripted::new(|request: &ChatRequest| {
         let reference = user(request).contains("Reference");
-        (!user(request).contains("silent")).then(|| format!("Rating: [[{}]]", if reference { "7.5" } else { "9" }))
+        (!user(request).contains("silent"))
+            .then(|| format!("Rating: [[{}]]", if reference { "7.5" } else { "9" }))
     });
     let protocol = MtBench::default();
     let folder = tempfile::tempdir().unwrap();
@@ -244,7 +294,8 @@ fn a_grade_judge_selects_the_prompt_by_turn_and_references() {
         path
     };
     let cases = |id: &str, category: &str, questions: &[&str], answers: &[&str]| {
-        let questions = file("questions.jsonl", json!({ "question_id": id, "category": category, "turns": questions }));
+        let questions =
+            file("questions.jsonl", json!({ "question_id": id, "category": category, "turns": questions }));
         let answers = file("answers.jsonl", json!({ "question_id": id, "turns": answers }));
         let references = file("references.jsonl", json!({ "question_id": id, "turns": ["r1", "r2"] }));
         mt_bench::cases(&questions, &answers, None, &references)
@@ -265,7 +316,10 @@ fn a_grade_judge_selects_the_prompt_by_turn_and_references() {
         ("111", 2, "janus-grade-turns-reference/1", Some(7.5)),
         ("82", 1, "janus-grade/1", None),
     ];
-    assert_eq!(rows, expected.map(|(id, turn, prompt, score)| (id.to_string(), turn, prompt.to_string(), score)));
+    assert_eq!(
+        rows,
+        expected.map(|(id, turn, prompt, score)| (id.to_string(), turn, prompt.to_string(), score))
+    );
     assert_eq!(judgement.settings.prompts.len(), 4);
     let run = CaseRun::new(protocol.info(), "mine", judgement, 0).unwrap();
     assert_eq!(run.result.all.unwrap().mean, 8.25);
@@ -278,11 +332,16 @@ fn an_arena_judge_has_two_games_and_retries_answers_without_a_label_once() {
     let model = Scripted::new(|request: &ChatRequest| {
         let text = &request.messages[1].content;
         Some(match request.messages.len() {
-            2 if text.contains("much") => if text.find("much") < text.find("base") { "[[A>>B]]" } else { "[[B>>A]]" }.into(),
+            2 if text.contains("much") => {
+                if text.find("much") < text.find("base") { "[[A>>B]]" } else { "[[B>>A]]" }.into()
+            }
             2 if text.contains("torn") => "[[A>B]] or [[B>A]]".into(),
             2 => "let me think".into(),
             4 => {
-                assert_eq!((request.messages[2].role, request.messages[2].content.as_str()), (Role::Assistant, "let me think"));
+                assert_eq!(
+                    (request.messages[2].role, request.messages[2].content.as_str()),
+                    (Role::Assistant, "let me think")
+                );
                 if text.contains("late") { "[[A=B]]" } else { "still thinking" }.into()
             }
             other => panic!("{other} messages"),
@@ -297,7 +356,8 @@ fn an_arena_judge_has_two_games_and_retries_answers_without_a_label_once() {
     let judgement = judge.judge(&protocol, &cases, &mut |_, _| ()).unwrap();
     let battles = folder.path().join("battles.jsonl");
     arena_hard::write(&CaseRun::new(protocol.info(), "m", judgement.clone(), 0).unwrap(), &battles).unwrap();
-    let outcomes: Vec<String> = rows(&battles).iter().map(|row| row["outcomes"].as_str().unwrap().into()).collect();
+    let outcomes: Vec<String> =
+        rows(&battles).iter().map(|row| row["outcomes"].as_str().unwrap().into()).collect();
     assert_eq!(outcomes, ["bbbbbb", "", "tt", ""]);
     let call = |row: usize, game: usize| &judgement.rows[row].calls[game];
     assert_eq!((call(0, 0).verdict.as_deref(), call(0, 1).verdict.as_deref()), (Some("B>>A"), Some("A>>B")));
@@ -305,7 +365,10 @@ fn an_arena_judge_has_two_games_and_retries_answers_without_a_label_once() {
     assert_eq!(call(1, 0).problem.as_deref(), Some("expected one known label, got A>B, B>A"));
     assert_eq!(call(3, 1).problem.as_deref(), Some("the text has no label"));
     let counts = judgement.counts;
-    assert_eq!((counts.calls, counts.answered, counts.parsed, counts.unreadable, counts.failed), (8, 8, 4, 4, 4));
+    assert_eq!(
+        (counts.calls, counts.answered, counts.parsed, counts.unreadable, counts.failed),
+        (8, 8, 4, 4, 4)
+    );
     // A game without a verdict after the retry is final.
     assert_eq!(model.sent.borrow().len(), 8 + 4);
     assert!(judge.pending(&protocol, &cases).unwrap().is_empty());
@@ -316,7 +379,10 @@ fn an_arena_judge_has_two_games_and_retries_answers_without_a_label_once() {
 #[test]
 fn a_logprob_judge_reads_the_two_tokens_and_undoes_the_swap() {
     let model = Scripted::new(|request: &ChatRequest| {
-        assert_eq!((request.sampling.max_tokens, request.sampling.top_logprobs, request.sampling.logprobs), (1, 5, true));
+        assert_eq!(
+            (request.sampling.max_tokens, request.sampling.top_logprobs, request.sampling.logprobs),
+            (1, 5, true)
+        );
         let text = user(request);
         // The model's output is preferred three to one in both positions.
         let first = text.find("model's").unwrap() < text.find("baseline's").unwrap();
@@ -331,16 +397,29 @@ fn a_logprob_judge_reads_the_two_tokens_and_undoes_the_swap() {
             .into(),
         )
     });
-    let protocol = AlpacaEval::default().with(|alpaca| alpaca.swapped = |instruction| instruction == "switched");
-    let case = |id: &str, instruction: &str, model: &str| Case::new(id, vec![Turn::new(instruction, model).against("baseline's")]);
-    let cases =
-        [case("0", "straight", "model's"), case("1", "switched", "model's"), case("2", "same", "baseline's"), case("3", "odd", "model's")];
+    let protocol =
+        AlpacaEval::default().with(|alpaca| alpaca.swapped = |instruction| instruction == "switched");
+    let case = |id: &str, instruction: &str, model: &str| {
+        Case::new(id, vec![Turn::new(instruction, model).against("baseline's")])
+    };
+    let cases = [
+        case("0", "straight", "model's"),
+        case("1", "switched", "model's"),
+        case("2", "same", "baseline's"),
+        case("3", "odd", "model's"),
+    ];
     let judgement = judged(&model, &protocol, &cases);
     let values: Vec<_> = judgement.rows.iter().map(|row| row.values.first().copied()).collect();
-    assert!((values[0].unwrap() - 0.75).abs() < 1e-12 && (values[1].unwrap() - 0.75).abs() < 1e-12, "{values:?}");
+    assert!(
+        (values[0].unwrap() - 0.75).abs() < 1e-12 && (values[1].unwrap() - 0.75).abs() < 1e-12,
+        "{values:?}"
+    );
     assert_eq!(values[2..], [Some(0.5), None]);
     assert_eq!((judgement.counts.calls, judgement.counts.parsed, judgement.counts.failed), (3, 2, 1));
-    assert_eq!(judgement.rows[3].calls[0].problem.as_deref(), Some("neither m nor M is among the likeliest tokens"));
+    assert_eq!(
+        judgement.rows[3].calls[0].problem.as_deref(),
+        Some("neither m nor M is among the likeliest tokens")
+    );
 }
 
 /// Regression: the judge read " m", but the written annotations were read by "m" only, so that no row
@@ -363,9 +442,16 @@ fn the_annotations_of_a_sentencepiece_judge_have_its_preferences() {
 
 #[test]
 fn a_replay_judge_reads_recordings_by_either_rule() {
-    let recorded = || vec![Recorded { id: "a".into(), judgments: vec!["Score 4 would need more. [RESULT] 3".into(), "[RESULT] 5".into()] }];
+    let recorded = || {
+        vec![Recorded {
+            id: "a".into(),
+            judgments: vec!["Score 4 would need more. [RESULT] 3".into(), "[RESULT] 5".into()],
+        }]
+    };
     let (bench, responses) = ([record("a", 2), record("b", 1)], [response("a", "x"), response("b", "y")]);
-    for (reader, scores) in [(ScoreReader::Strict, [Some(3), Some(5)]), (ScoreReader::Published, [Some(4), Some(5)])] {
+    for (reader, scores) in
+        [(ScoreReader::Strict, [Some(3), Some(5)]), (ScoreReader::Published, [Some(4), Some(5)])]
+    {
         let judge = ReplayJudge::new("gpt-4", reader, recorded()).unwrap();
         let scored = janus_eval::score::score_responses(&bench, &responses, &judge).unwrap();
         assert_eq!(scored.rows[0].scores, scores);
@@ -377,14 +463,17 @@ fn a_replay_judge_reads_recordings_by_either_rule() {
 /// The layouts of the benchmarks' published prompts.
 #[test]
 fn prompts_in_the_published_layouts_are_parsed() {
-    let text =
-        json!({ "source": "x", "system": "Be fair.", "user_template": "{instruction}\n{response}\n{reference_answer}\n{score_rubric}" });
+    let text = json!({ "source": "x", "system": "Be fair.", "user_template": "{instruction}\n{response}\n{reference_answer}\n{score_rubric}" });
     let janus = PromptTemplate::parse(&text.to_string(), "janus").unwrap();
     let protocol = rubrics(true, |options| (options.prompt, options.runs) = (janus, 1));
     let case = rubric_cases(&[record("a", 1)], &[response("a", "x")]).unwrap().remove(0);
     let call = protocol.calls(&case).unwrap().remove(0).request;
     assert_eq!(call.messages[0].content, "Be fair.");
-    assert!(user(&call).contains("\nx\n") && user(&call).contains("\n    \"criteria\": \"criterion 0\""), "{}", user(&call));
+    assert!(
+        user(&call).contains("\nx\n") && user(&call).contains("\n    \"criteria\": \"criterion 0\""),
+        "{}",
+        user(&call)
+    );
 
     let text = json!({ "judge_model": "m", "system_prompt": "s", "prompt_template": "{question_1} {answer_1} {answer_2}" });
     let arena = PromptTemplate::parse(&text.to_string(), "arena").unwrap();
@@ -399,14 +488,23 @@ fn prompts_in_the_published_layouts_are_parsed() {
     let messages = alpaca.calls(&case).unwrap().remove(0).request.messages;
     assert_eq!(messages[0].content, "Pick one.");
     let text = &messages[1].content;
-    assert!(text.contains("\"i\": \"\"\"{output_2}\"\"\"") && text.contains("\"M\": \"\"\"c\"\"\""), "{text}");
+    assert!(
+        text.contains("\"i\": \"\"\"{output_2}\"\"\"") && text.contains("\"M\": \"\"\"c\"\"\""),
+        "{text}"
+    );
 
     let pair = |name: &str, template: &str| {
-        format!("{}\n", json!({ "name": name, "type": "pairwise", "system_prompt": "s", "prompt_template": template }))
+        format!(
+            "{}\n",
+            json!({ "name": name, "type": "pairwise", "system_prompt": "s", "prompt_template": template })
+        )
     };
     let lines = [
         pair("pair-v2", "{question} {answer_a} {answer_b}"),
-        pair("pair-v2-multi-turn", "{question_1} {answer_a_1} {answer_b_1} {question_2} {answer_a_2} {answer_b_2}"),
+        pair(
+            "pair-v2-multi-turn",
+            "{question_1} {answer_a_1} {answer_b_1} {question_2} {answer_a_2} {answer_b_2}",
+        ),
         pair("pair-math-v1", "{question} {ref_answer_1} {answer_a} {answer_b}"),
         pair(
             "pair-math-v1-multi-turn",

@@ -1,12 +1,17 @@
 //! From responses to scored rows, with judges that compute their verdicts.
 
-use janus_core::{BenchRecord, Judge, JudgeRequest, ModelError, Rubric, RubricVerdict, Score, ScoreDescriptions, Verdict};
+use janus_core::{
+    BenchRecord, Judge, JudgeRequest, ModelError, Rubric, RubricVerdict, Score, ScoreDescriptions, Verdict,
+};
 use janus_eval::Response;
 use janus_eval::judge::VerifiableJudge;
 use janus_eval::score::{Failure, score_responses, summarise};
 
 fn record(id: &str, source: &str, rubrics: usize) -> BenchRecord {
-    let rubric = Rubric { criteria: "?".into(), score_descriptions: ScoreDescriptions::new(["1", "2", "3", "4", "5"]) };
+    let rubric = Rubric {
+        criteria: "?".into(),
+        score_descriptions: ScoreDescriptions::new(["1", "2", "3", "4", "5"]),
+    };
     BenchRecord {
         id: Some(id.into()),
         source: source.into(),
@@ -37,9 +42,17 @@ fn digits() -> impl Judge {
 fn responses_become_rows_in_the_order_of_the_bench() {
     let bench = [record("a", "flask", 4), record("b", "koala", 4), record("c", "koala", 4)];
     let scored = score_responses(&bench, &[response("c", "5544"), response("a", "1234")], &digits()).unwrap();
-    let scores: Vec<_> = scored.rows.iter().map(|row| (row.id.as_str(), row.source.as_str(), row.scores.clone())).collect();
+    let scores: Vec<_> =
+        scored.rows.iter().map(|row| (row.id.as_str(), row.source.as_str(), row.scores.clone())).collect();
     let some = |scores: [u8; 4]| scores.map(Some).to_vec();
-    assert_eq!(scores, [("a", "flask", some([1, 2, 3, 4])), ("b", "koala", vec![None; 4]), ("c", "koala", some([5, 5, 4, 4]))]);
+    assert_eq!(
+        scores,
+        [
+            ("a", "flask", some([1, 2, 3, 4])),
+            ("b", "koala", vec![None; 4]),
+            ("c", "koala", some([5, 5, 4, 4]))
+        ]
+    );
     assert_eq!((scored.missing.count, scored.missing.named.as_slice()), (1, ["b".to_owned()].as_slice()));
     assert_eq!(scored.verdicts[2].as_ref().unwrap().rubrics[3].feedback, "it says 4");
     let summary = summarise(&[&scored.rows]).unwrap();
@@ -49,11 +62,17 @@ fn responses_become_rows_in_the_order_of_the_bench() {
 #[test]
 fn a_response_that_cannot_be_judged_is_a_failure_with_its_reason() {
     let bench = [record("a", "flask", 2), record("b", "flask", 2), record("c", "flask", 2)];
-    let scored = score_responses(&bench, &[response("a", "1x"), response("b", "123"), response("c", "33")], &digits()).unwrap();
-    let reasons: Vec<_> = scored.failures.iter().map(|Failure { id, reason }| format!("{id}: {reason}")).collect();
+    let scored =
+        score_responses(&bench, &[response("a", "1x"), response("b", "123"), response("c", "33")], &digits())
+            .unwrap();
+    let reasons: Vec<_> =
+        scored.failures.iter().map(|Failure { id, reason }| format!("{id}: {reason}")).collect();
     assert_eq!(
         reasons,
-        ["a: request a: the model failed: score -1 is outside 1..=5", "b: request b: judge digits graded 3 rubrics, the record has 2"]
+        [
+            "a: request a: the model failed: score -1 is outside 1..=5",
+            "b: request b: judge digits graded 3 rubrics, the record has 2"
+        ]
     );
     assert_eq!(scored.rows[0].scores, [None, None]);
     assert_eq!(scored.rows[2].scores, [Some(3), Some(3)]);

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use janus_data::http::{ApiKey, Backoff, ClientOptions};
-use janus_eval::bench::toxicity::{PerspectiveOptions, PerspectiveScorer, ScoredGenerations, ScoredText, score_generations};
+use janus_eval::bench::toxicity::{
+    PerspectiveOptions, PerspectiveScorer, ScoredGenerations, ScoredText, score_generations,
+};
 use serde_json::json;
 
 use crate::stub::{Received, Reply, Stub};
@@ -45,7 +47,10 @@ fn refused(message: &str, detail: serde_json::Value) -> Reply {
 fn rows(texts: impl Iterator<Item = String>) -> Vec<ScoredGenerations> {
     let generations: Vec<ScoredText> = texts.map(|text| ScoredText { text, toxicity: None }).collect();
     let prompt = ScoredText { text: "p".into(), toxicity: Some(0.2) };
-    generations.chunks(25).map(|generations| ScoredGenerations { prompt: prompt.clone(), generations: generations.to_vec() }).collect()
+    generations
+        .chunks(25)
+        .map(|generations| ScoredGenerations { prompt: prompt.clone(), generations: generations.to_vec() })
+        .collect()
 }
 
 #[test]
@@ -55,7 +60,10 @@ fn scores_arrive_from_a_misbehaving_server_and_are_requested_once() {
     let stub = Stub::start(move |received| {
         assert_eq!(received.path, "/v1/comments:analyze", "the key is not in the address");
         assert_eq!(received.header("x-goog-api-key"), Some(KEY));
-        assert_eq!((&received.body["languages"], &received.body["doNotStore"]), (&json!(["en"]), &json!(true)));
+        assert_eq!(
+            (&received.body["languages"], &received.body["doNotStore"]),
+            (&json!(["en"]), &json!(true))
+        );
         assert_eq!(received.body["requestedAttributes"], json!({ "TOXICITY": {} }));
         let text = text(received);
         match received.number % 10 {
@@ -63,7 +71,9 @@ fn scores_arrive_from_a_misbehaving_server_and_are_requested_once() {
             3 => Reply::status(503, "<html>"),
             5 => Reply { cut: Some(60), ..scored(&text) },
             7 => Reply::status(200, r#"{"attributeScores": {}}"#),
-            _ if text.starts_with("xx") => refused("unsupported", json!({ "errorType": "LANGUAGE_NOT_SUPPORTED_BY_ATTRIBUTE" })),
+            _ if text.starts_with("xx") => {
+                refused("unsupported", json!({ "errorType": "LANGUAGE_NOT_SUPPORTED_BY_ATTRIBUTE" }))
+            }
             _ => {
                 *log.lock().unwrap().entry(text.clone()).or_default() += 1;
                 scored(&text)
@@ -82,7 +92,10 @@ fn scores_arrive_from_a_misbehaving_server_and_are_requested_once() {
     }));
     let scoring = score_generations(&mut given, &scorer, Some(&path), &mut |_, _| ()).unwrap();
     assert_eq!((scoring.texts, scoring.scored, scoring.empty, scoring.failed), (60, 59, 2, 1));
-    assert!(scoring.problem.as_ref().unwrap().contains("the server answered 400: unsupported"), "{scoring:?}");
+    assert!(
+        scoring.problem.as_ref().unwrap().contains("the server answered 400: unsupported"),
+        "{scoring:?}"
+    );
     for generation in given.iter().flat_map(|row| &row.generations) {
         let expected = generation.text.starts_with('t').then(|| toxicity(&generation.text));
         assert_eq!(generation.toxicity, expected, "{:?}", generation.text);
@@ -104,15 +117,20 @@ fn the_key_is_never_shown_and_a_rejected_key_is_not_retried() {
     for (status, reply) in [(400, wrong()), (403, Reply::status(403, "AIza-secret is blocked"))] {
         let stub = Stub::start(move |_| reply.clone());
         let scorer = PerspectiveScorer::new(PerspectiveOptions { concurrency: 1, ..options(&stub) }).unwrap();
-        let scoring = score_generations(&mut rows((0..40).map(|i| format!("text {i}"))), &scorer, None, &mut |_, _| ()).unwrap();
+        let scoring =
+            score_generations(&mut rows((0..40).map(|i| format!("text {i}"))), &scorer, None, &mut |_, _| ())
+                .unwrap();
         assert_eq!((scoring.failed, stub.received()), (40, 1), "{status}");
         let said = format!("{scoring:?} {scorer:?}");
         assert!(said.contains("the key is refused") && !said.contains("secret"), "{said}");
     }
     // A response that has the key in place of a score.
-    let stub = Stub::start(|_| Reply::status(200, r#"{"attributeScores": {"TOXICITY": {"summaryScore": {"value": "AIza-secret"}}}}"#));
+    let stub = Stub::start(|_| {
+        Reply::status(200, r#"{"attributeScores": {"TOXICITY": {"summaryScore": {"value": "AIza-secret"}}}}"#)
+    });
     let scorer = PerspectiveScorer::new(PerspectiveOptions { concurrency: 1, ..options(&stub) }).unwrap();
-    let scoring = score_generations(&mut rows(std::iter::once("text".into())), &scorer, None, &mut |_, _| ()).unwrap();
+    let scoring =
+        score_generations(&mut rows(std::iter::once("text".into())), &scorer, None, &mut |_, _| ()).unwrap();
     let said = format!("{scoring:?}");
     assert!(scoring.failed == 1 && said.contains("[key]") && !said.contains("secret"), "{said}");
 }
@@ -121,7 +139,8 @@ fn the_key_is_never_shown_and_a_rejected_key_is_not_retried() {
 fn the_rate_limit_is_respected() {
     let stub = Stub::start(|received| scored(&text(received)));
     let limited = |limit| options(&stub).client.with(|options| options.requests_per_minute = Some(limit));
-    let scorer = PerspectiveScorer::new(PerspectiveOptions { client: limited(600), ..options(&stub) }).unwrap();
+    let scorer =
+        PerspectiveScorer::new(PerspectiveOptions { client: limited(600), ..options(&stub) }).unwrap();
     let begin = Instant::now();
     score_generations(&mut rows((0..6).map(|i| format!("text {i}"))), &scorer, None, &mut |_, _| ()).unwrap();
     // Six requests, a tenth of a second between each.

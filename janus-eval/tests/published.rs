@@ -20,7 +20,8 @@ fn files_that_name_nothing_are_no_success() {
     }
     let checks = verify(folder.path());
     assert!(
-        checks.iter().any(|check| !check.ok && check.what.starts_with("MT-Bench: 0 numbers to check, the published data have ")),
+        checks.iter().any(|check| !check.ok
+            && check.what.starts_with("MT-Bench: 0 numbers to check, the published data have ")),
         "{checks:#?}"
     );
 }

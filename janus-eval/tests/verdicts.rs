@@ -5,7 +5,9 @@ use std::fs;
 use janus_core::{SamplingParams, TopLogprob};
 use janus_eval::Error;
 use janus_eval::judge::{Counts, TemplateId};
-use janus_eval::protocol::{Case, JudgeSettings, JudgedCall, JudgedCase, Judgement, PairOutcome, ProtocolInfo, Scale, Side, Turn};
+use janus_eval::protocol::{
+    Case, JudgeSettings, JudgedCall, JudgedCase, Judgement, PairOutcome, ProtocolInfo, Scale, Side, Turn,
+};
 use janus_eval::run::{CaseRun, PairTally, Run, compare};
 
 const NASTY: &str = "<script>document.title = 'owned'</script> | **b** ``` </div>";
@@ -33,7 +35,12 @@ fn run_of(name: &str, calls: usize, rows: Vec<JudgedCase>) -> Result<CaseRun, Er
     };
     let settings = judgement().settings;
     let counts = Counts { calls, answered: calls, parsed: calls, ..Counts::default() };
-    let run = CaseRun::new(ProtocolInfo::new(name, title, scale), format!("mine {NASTY}"), Judgement { settings, rows, counts }, 0)?;
+    let run = CaseRun::new(
+        ProtocolInfo::new(name, title, scale),
+        format!("mine {NASTY}"),
+        Judgement { settings, rows, counts },
+        0,
+    )?;
     Ok(if name == "mt-bench" { run } else { run.against("other") })
 }
 
@@ -59,7 +66,8 @@ fn call(first: Side, outcome: Option<PairOutcome>) -> JudgedCall {
 
 fn pair(id: usize, outcomes: [Option<PairOutcome>; 2], outcome: Option<PairOutcome>) -> JudgedCase {
     let category = ["writing", "math"][id % 2].into();
-    let case = Case { category, system: format!("system {NASTY}"), ..Case::new(id.to_string(), vec![turn(true)]) };
+    let case =
+        Case { category, system: format!("system {NASTY}"), ..Case::new(id.to_string(), vec![turn(true)]) };
     let calls = vec![call(Side::Model, outcomes[0]), call(Side::Opponent, outcomes[1])];
     JudgedCase { case, values: outcome.map(PairOutcome::value).into_iter().collect(), calls }
 }
@@ -114,7 +122,8 @@ fn pairs_are_counted_as_wins_ties_and_losses() {
 
 #[test]
 fn grades_have_turns_and_categories_and_no_outcomes() {
-    let rows = vec![grade(81, 1, Some(9.0)), grade(81, 2, None), grade(82, 1, Some(4.5)), grade(82, 2, Some(8.0))];
+    let rows =
+        vec![grade(81, 1, Some(9.0)), grade(81, 2, None), grade(82, 1, Some(4.5)), grade(82, 2, Some(8.0))];
     let run = run_of("mt-bench", 4, rows).unwrap();
     let all = run.result.all.as_ref().unwrap();
     assert_eq!((all.mean, all.n, all.missing, all.outcomes), (21.5 / 3.0, 3, 1, None));
@@ -126,9 +135,15 @@ fn grades_have_turns_and_categories_and_no_outcomes() {
     assert!(
         markdown.contains("is not comparable with the paper's Table 3: 3 rows have a verdict and not 160; the judge's prompt prompt/1")
     );
-    for part in
-        ["| 9.000 | 1 |", "rating 4.5", "no verdict: busy", "— turn 2 —", "reference answer", "on turn 1: 4.5", "· rating 9 · no verdict"]
-    {
+    for part in [
+        "| 9.000 | 1 |",
+        "rating 4.5",
+        "no verdict: busy",
+        "— turn 2 —",
+        "reference answer",
+        "on turn 1: 4.5",
+        "· rating 9 · no verdict",
+    ] {
         assert!(markdown.contains(part), "{part}: {markdown}");
     }
 }
@@ -150,7 +165,10 @@ fn a_strong_verdict_counts_three_times() {
     let run = run_of("arena-hard", 2, vec![row]).unwrap();
     let all = run.result.all.as_ref().unwrap();
     assert_eq!((all.mean, all.n, all.outcomes), (0.75, 1, Some(PairTally { win: 3, tie: 0, loss: 1 })));
-    assert_eq!((run.result.flip_rate, run.result.first_position_share, all.interval), (Some(1.0), Some(0.0), None));
+    assert_eq!(
+        (run.result.flip_rate, run.result.first_position_share, all.interval),
+        (Some(1.0), Some(0.0), None)
+    );
     assert!(compare([run], 10).unwrap().to_markdown().unwrap().contains("other is better"));
 }
 
@@ -158,15 +176,27 @@ fn a_strong_verdict_counts_three_times() {
 fn preferences_are_shares_and_equal_outputs_are_ties_without_a_call() {
     let token = |token: &str, p: f64| TopLogprob::new(token, p.ln());
     let likely = vec![token("m", 0.75), token("M", 0.25)];
-    let call = JudgedCall { verdict: Some("preference 1.7500".into()), text: None, likely, ..call(Side::Model, WIN) };
-    let row = |id: &str, value, calls| JudgedCase { case: Case::new(id, vec![turn(true)]), values: vec![value], calls };
+    let call = JudgedCall {
+        verdict: Some("preference 1.7500".into()),
+        text: None,
+        likely,
+        ..call(Side::Model, WIN)
+    };
+    let row = |id: &str, value, calls| JudgedCase {
+        case: Case::new(id, vec![turn(true)]),
+        values: vec![value],
+        calls,
+    };
     let rows = vec![row("0", 0.75, vec![call]), row("1", 0.5, Vec::new())];
     let run = run_of("alpaca-eval", 1, rows).unwrap();
     let all = run.result.all.as_ref().unwrap();
     assert_eq!((all.mean, all.outcomes), (0.625, Some(PairTally { win: 1, tie: 1, loss: 0 })));
     assert_eq!(run.result.first_position_share, Some(1.0));
     let markdown = compare([run], 10).unwrap().to_markdown().unwrap();
-    assert!(markdown.contains("\"M\" with probability 0.2500") && markdown.contains("preference 1.7500"), "{markdown}");
+    assert!(
+        markdown.contains("\"M\" with probability 0.2500") && markdown.contains("preference 1.7500"),
+        "{markdown}"
+    );
 }
 
 #[test]
@@ -176,7 +206,11 @@ fn a_folder_round_trips_and_equal_runs_have_equal_bytes() {
     run().write(one.path()).unwrap();
     run().write(two.path()).unwrap();
     for name in ["judged.json", "rows.jsonl"] {
-        assert_eq!(fs::read(one.path().join(name)).unwrap(), fs::read(two.path().join(name)).unwrap(), "{name}");
+        assert_eq!(
+            fs::read(one.path().join(name)).unwrap(),
+            fs::read(two.path().join(name)).unwrap(),
+            "{name}"
+        );
     }
     assert_eq!(Run::read(one.path()).unwrap(), Run::Cases(run()));
 
@@ -187,12 +221,16 @@ fn a_folder_round_trips_and_equal_runs_have_equal_bytes() {
         let error = Run::read(one.path()).unwrap_err();
         assert!(matches!(error, Error::RunFile { .. }) && error.to_string().contains(part), "{error}");
     };
-    refused(&text.replace("\"version\": 2", "\"version\": 3"), "janus-run version 3, expected janus-run version 2");
+    refused(
+        &text.replace("\"version\": 2", "\"version\": 3"),
+        "janus-run version 3, expected janus-run version 2",
+    );
     refused(&text.replace("\"rows\": 6", "\"rows\": 7"), "it has 6 rows, judged.json says 7");
     refused("{}", "missing field");
     fs::write(&path, &text).unwrap();
     let rows = one.path().join("rows.jsonl");
-    fs::write(&rows, fs::read_to_string(&rows).unwrap().replacen("\"values\":[1.0]", "\"values\":[1.5]", 1)).unwrap();
+    fs::write(&rows, fs::read_to_string(&rows).unwrap().replacen("\"values\":[1.0]", "\"values\":[1.5]", 1))
+        .unwrap();
     let error = Run::read(one.path()).unwrap_err().to_string();
     assert!(error.contains("rows.jsonl: row 1, field \"values\""), "{error}");
     fs::write(&path, text.replace("janus-run", "janus-judged")).unwrap();
@@ -206,7 +244,11 @@ fn texts_of_models_are_escaped_in_every_part_of_the_page() {
     let graded = run_of("mt-bench", 2, vec![grade(81, 1, Some(3.0)), grade(82, 1, Some(30.0))]).unwrap();
     let report = compare([run, graded], 100).unwrap();
     let page = report.to_html().unwrap();
-    assert_eq!((page.matches("<script").count(), page.matches("</script>").count()), (1, 1), "the page's own");
+    assert_eq!(
+        (page.matches("<script").count(), page.matches("</script>").count()),
+        (1, 1),
+        "the page's own"
+    );
     for part in [
         "mine says &lt;script&gt;",
         "other says &lt;script&gt;",
@@ -270,7 +312,13 @@ fn folders_in_the_first_formats_are_read_and_converted_without_loss() {
         runs.push(run);
     }
     let markdown = compare(runs, 10).unwrap().to_markdown().unwrap();
-    for part in ["# Judged runs", "## Scores", "| responses | 4.000", "## MT-Bench by category", "\"M\" with probability 0.7500"] {
+    for part in [
+        "# Judged runs",
+        "## Scores",
+        "| responses | 4.000",
+        "## MT-Bench by category",
+        "\"M\" with probability 0.7500",
+    ] {
         assert!(markdown.contains(part), "{part}: {markdown}");
     }
 }
@@ -286,7 +334,12 @@ fn rated(values: &[f64]) -> Vec<JudgedCase> {
 
 fn run_on(name: &str, scale: Scale, values: &[f64]) -> Result<CaseRun, Error> {
     let Judgement { settings, counts, .. } = judgement();
-    CaseRun::new(ProtocolInfo::new(name, "Own", scale), "mine", Judgement { settings, rows: rated(values), counts }, 0)
+    CaseRun::new(
+        ProtocolInfo::new(name, "Own", scale),
+        "mine",
+        Judgement { settings, rows: rated(values), counts },
+        0,
+    )
 }
 
 /// Regression: such a run was read as a rubric run, whose other files do not exist here.
@@ -312,5 +365,9 @@ fn negative_ratings_round_trip_and_are_reported() {
         assert!(page.contains(&format!("Mean rating, {low} to 5")), "{page}");
     }
     let shares = run_on("own", Scale::WinRate, &[0.5, -0.5]).unwrap_err();
-    assert_eq!(shares.to_string(), "row 2, field \"values\": expected 0 to 1, got -0.5", "every written folder can be read");
+    assert_eq!(
+        shares.to_string(),
+        "row 2, field \"values\": expected 0 to 1, got -0.5",
+        "every written folder can be read"
+    );
 }

@@ -28,7 +28,9 @@ fn small_model() -> Model {
     Model::from_weights(config, |name, shape| {
         let mut rng = janus_core::stream(1, name);
         let norm = shape.len() == 1;
-        Ok((0..shape.iter().product()).map(|_| if norm { 1.0 } else { rng.random_range(-0.1..0.1) }).collect())
+        Ok((0..shape.iter().product())
+            .map(|_| if norm { 1.0 } else { rng.random_range(-0.1..0.1) })
+            .collect())
     })
     .expect("a model")
 }
@@ -40,8 +42,11 @@ fn prompts() -> Vec<Vec<u32>> {
 
 fn prefill(model: &Model, prompts: &[Vec<u32>], logits: &mut Vec<f32>) -> Vec<KvCache> {
     let mut caches: Vec<_> = prompts.iter().map(|_| model.cache()).collect();
-    let mut inputs: Vec<_> =
-        prompts.iter().zip(&mut caches).map(|(tokens, cache)| SequenceInput::new(tokens, cache, LogitsWanted::Last)).collect();
+    let mut inputs: Vec<_> = prompts
+        .iter()
+        .zip(&mut caches)
+        .map(|(tokens, cache)| SequenceInput::new(tokens, cache, LogitsWanted::Last))
+        .collect();
     model.forward(&mut inputs, logits).expect("ids of the vocabulary");
     caches
 }
@@ -53,7 +58,9 @@ fn bench(c: &mut Criterion) {
     let mut group = c.benchmark_group("small model, 64 sequences");
     group.sample_size(20);
     group.throughput(Throughput::Elements((SEQUENCES * PROMPT) as u64));
-    group.bench_function("prefill, 96 tokens each", |b| b.iter(|| black_box(prefill(&model, &prompts, &mut logits))));
+    group.bench_function("prefill, 96 tokens each", |b| {
+        b.iter(|| black_box(prefill(&model, &prompts, &mut logits)))
+    });
 
     // One step at a time, from 96 tokens on; the prompts are prefilled again when the caches have 160 tokens.
     let mut caches = prefill(&model, &prompts, &mut logits);
@@ -67,7 +74,10 @@ fn bench(c: &mut Criterion) {
                 }
                 let token = [step as u32 % VOCAB as u32];
                 let start = Instant::now();
-                let mut inputs: Vec<_> = caches.iter_mut().map(|cache| SequenceInput::new(&token, cache, LogitsWanted::Last)).collect();
+                let mut inputs: Vec<_> = caches
+                    .iter_mut()
+                    .map(|cache| SequenceInput::new(&token, cache, LogitsWanted::Last))
+                    .collect();
                 model.forward(&mut inputs, &mut logits).expect("ids of the vocabulary");
                 elapsed += start.elapsed();
             }
@@ -76,14 +86,17 @@ fn bench(c: &mut Criterion) {
     });
 
     group.throughput(Throughput::Elements(SEQUENCES as u64));
-    let mut samplers: Vec<_> = prompts.iter().map(|prompt| Sampler::new(&SamplingParams::paper(), "bench", 0, prompt)).collect();
+    let mut samplers: Vec<_> =
+        prompts.iter().map(|prompt| Sampler::new(&SamplingParams::paper(), "bench", 0, prompt)).collect();
     group.bench_function("sampling, the paper's parameters", |b| {
         b.iter_batched_ref(
             || logits.clone(),
             |logits| {
-                samplers.par_iter_mut().zip(logits.par_chunks_exact_mut(VOCAB)).for_each(|(sampler, logits)| {
-                    let _ = black_box(sampler.next(logits));
-                });
+                samplers.par_iter_mut().zip(logits.par_chunks_exact_mut(VOCAB)).for_each(
+                    |(sampler, logits)| {
+                        let _ = black_box(sampler.next(logits));
+                    },
+                );
             },
             BatchSize::LargeInput,
         );

@@ -23,7 +23,9 @@ impl RewardModel for Letters {
 
     fn rewards(&self, conversations: &[Vec<Message>]) -> Vec<Result<f32, ModelError>> {
         let letters = |text: &str| text.chars().filter(char::is_ascii_alphabetic).count();
-        let answer = |messages: &Vec<Message>| messages.last().map_or("", |message| message.content.as_str()).to_string();
+        let answer = |messages: &Vec<Message>| {
+            messages.last().map_or("", |message| message.content.as_str()).to_string()
+        };
         conversations.iter().map(|messages| Ok(letters(&answer(messages)) as f32)).collect()
     }
 }
@@ -54,7 +56,11 @@ fn ask(model: &dyn ChatModel, reward: &dyn RewardModel) -> Result<(), Box<dyn st
 
 #[test]
 fn the_answer_with_the_most_letters_is_chosen() {
-    let request = tiny::request("kite", "What is a kite?", SamplingParams { n: 6, max_tokens: 24, seed: 2, ..SamplingParams::default() });
+    let request = tiny::request(
+        "kite",
+        "What is a kite?",
+        SamplingParams { n: 6, max_tokens: 24, seed: 2, ..SamplingParams::default() },
+    );
     let answer = best_of_n(&tiny::engine(EngineOptions::default()), &Letters, &[request]).remove(0).unwrap();
     assert_eq!(answer.rewards.len(), 6);
     assert!(answer.rewards.iter().all(|reward| *reward <= answer.best_reward()), "{:?}", answer.rewards);

@@ -26,7 +26,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let answer = answer?.remove(0);
         println!("{}", answer.text.trim());
         let rate = answer.completion_tokens as f64 / start.elapsed().as_secs_f64();
-        println!("({} prompt tokens, {} generated, {rate:.1} tokens/s)", answer.prompt_tokens, answer.completion_tokens);
+        println!(
+            "({} prompt tokens, {} generated, {rate:.1} tokens/s)",
+            answer.prompt_tokens, answer.completion_tokens
+        );
     }
     Ok(())
 }

@@ -41,7 +41,8 @@ async fn serve(listener: TcpListener, api: Service) -> Result<(), Box<dyn std::e
             let api = api.clone();
             async move { Ok::<_, Infallible>(answer(&api, request).await) }
         });
-        let connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), routes);
+        let connection =
+            http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), routes);
         tokio::spawn(connection);
     }
 }

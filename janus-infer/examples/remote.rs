@@ -24,14 +24,21 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("expected a model, a file for the journal, and questions".into());
     };
     let questions: Vec<String> = arguments.collect();
-    for (question, answer) in questions.iter().zip(ask(&model, RemoteOptions::from_env()?, journal.as_ref(), &questions)?) {
+    for (question, answer) in
+        questions.iter().zip(ask(&model, RemoteOptions::from_env()?, journal.as_ref(), &questions)?)
+    {
         println!("{question}\n-> {answer}\n");
     }
     Ok(())
 }
 
 /// The answers to questions; those in the journal are not requested again.
-pub fn ask(model: &str, options: RemoteOptions, journal: &Path, questions: &[String]) -> Result<Vec<String>, Box<dyn Error>> {
+pub fn ask(
+    model: &str,
+    options: RemoteOptions,
+    journal: &Path,
+    questions: &[String],
+) -> Result<Vec<String>, Box<dyn Error>> {
     let model = RemoteModel::new(model, options)?;
     // Another service's model of this name is another model.
     let journal = CallJournal::open(journal)?.of_endpoint(model.address());

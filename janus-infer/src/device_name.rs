@@ -64,7 +64,11 @@ impl DeviceName {
     /// # Errors
     /// [`Error::Candle`] if the GPU does not start.
     pub fn first_gpu_or_cpu() -> Result<Device> {
-        Ok(if cfg!(feature = "metal") { Device::metal_if_available(0) } else { Device::cuda_if_available(0) }?)
+        Ok(if cfg!(feature = "metal") {
+            Device::metal_if_available(0)
+        } else {
+            Device::cuda_if_available(0)
+        }?)
     }
 }
 
@@ -99,7 +103,9 @@ mod tests {
 
     #[test]
     fn names_are_read_as_they_are_written() {
-        for (text, expected) in [("cpu", "cpu"), ("cuda", "cuda:0"), ("cuda:3", "cuda:3"), ("metal", "metal:0")] {
+        for (text, expected) in
+            [("cpu", "cpu"), ("cuda", "cuda:0"), ("cuda:3", "cuda:3"), ("metal", "metal:0")]
+        {
             assert_eq!(text.parse::<DeviceName>().unwrap().to_string(), expected);
         }
         for text in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "CPU"] {

@@ -52,7 +52,13 @@ impl Default for EngineOptions {
     /// 64 sequences, the model's context, 1,024 prompt tokens in a step, 4 GiB of KV cache, the template
     /// in the model's files.
     fn default() -> Self {
-        Self { max_sequences: 64, max_context: None, prefill_tokens: 1024, cache_bytes: 4 << 30, template: None }
+        Self {
+            max_sequences: 64,
+            max_context: None,
+            prefill_tokens: 1024,
+            cache_bytes: 4 << 30,
+            template: None,
+        }
     }
 }
 
@@ -102,7 +108,8 @@ impl Engine {
     pub fn load(path: impl AsRef<Path>, device: &Device, options: EngineOptions) -> Result<Self> {
         let folder = ModelFolder::new(path.as_ref());
         let tokenizer = folder.tokenizer()?;
-        let template = options.template.map_or_else(|| folder.template(&tokenizer), |template| Ok(template.into()))?;
+        let template =
+            options.template.map_or_else(|| folder.template(&tokenizer), |template| Ok(template.into()))?;
         let model = Model::of_folder(&folder, device)?;
         let name = folder.name().unwrap_or_else(|| "model".into());
         Ok(Self::new(model, tokenizer, template, options).with_name(name))
@@ -110,7 +117,12 @@ impl Engine {
 
     /// Builds an engine from its parts, with `template` and not [`EngineOptions::template`]. A
     /// generation ends at the template's end of turn or at any of the config's end-of-sequence tokens.
-    pub fn new(model: Model, tokenizer: Tokenizer, template: impl Into<Template>, options: EngineOptions) -> Self {
+    pub fn new(
+        model: Model,
+        tokenizer: Tokenizer,
+        template: impl Into<Template>,
+        options: EngineOptions,
+    ) -> Self {
         let template = template.into();
         let mut end_ids = template.end_ids(&tokenizer);
         end_ids.extend(&model.config().eos_token_ids);
@@ -173,7 +185,10 @@ impl Engine {
     pub(crate) fn prompt(&self, request: &ChatRequest) -> Result<Vec<u32>, ModelError> {
         let wrong = |reason: String| ModelError::Request { id: request.id.clone(), reason };
         request.sampling.validate().map_err(|rule| ModelError::Invalid { id: request.id.clone(), rule })?;
-        let ids = self.template.encode_prompt(&request.messages, &self.tokenizer).map_err(|error| wrong(error.to_string()))?;
+        let ids = self
+            .template
+            .encode_prompt(&request.messages, &self.tokenizer)
+            .map_err(|error| wrong(error.to_string()))?;
         self.check(&request.id, &ids, &request.sampling)?;
         Ok(ids)
     }
@@ -182,7 +197,10 @@ impl Engine {
     #[cfg(feature = "server")]
     pub(crate) fn unfinished_prompt(&self, request: &ChatRequest) -> Result<Vec<u32>, ModelError> {
         let wrong = |reason: String| ModelError::Request { id: request.id.clone(), reason };
-        let ids = self.template.encode_unfinished(&request.messages, &self.tokenizer).map_err(|error| wrong(error.to_string()))?;
+        let ids = self
+            .template
+            .encode_unfinished(&request.messages, &self.tokenizer)
+            .map_err(|error| wrong(error.to_string()))?;
         self.check(&request.id, &ids, &request.sampling)?;
         Ok(ids)
     }
@@ -199,14 +217,18 @@ impl Engine {
             return Err(wrong(Error::TokenId { id, vocab_size }.to_string()));
         }
         if ids.len() >= self.context() {
-            return Err(ModelError::TooLong { id: id.into(), prompt_tokens: ids.len(), context: self.context() });
+            return Err(ModelError::TooLong {
+                id: id.into(),
+                prompt_tokens: ids.len(),
+                context: self.context(),
+            });
         }
         Ok(())
     }
 }
 
-/// The token that conversations begin with, if it is nowhere else in them: a model is trained with it before every text. `<s>` is such
-/// a token; ChatML's `<|im_start|>`, which begins each turn, is not.
+/// The token that conversations begin with, if it is nowhere else in them: a model is trained with it before
+/// every text. `<s>` is such a token; ChatML's `<|im_start|>`, which begins each turn, is not.
 fn first_id(template: &Template, tokenizer: &Tokenizer) -> Option<u32> {
     let conversation = [Message::user("a"), Message::assistant("b"), Message::user("c")];
     let ids = template.encode(&conversation, tokenizer).ok()?;

@@ -174,7 +174,9 @@ pub enum Error {
     #[error(transparent)]
     Data(Box<janus_data::Error>),
     /// A device that the crate was not built for.
-    #[error("the device {got} needs the feature {feature} of janus-infer: build with it, or pass Device::Cpu")]
+    #[error(
+        "the device {got} needs the feature {feature} of janus-infer: build with it, or pass Device::Cpu"
+    )]
     Device {
         /// The device.
         got: String,
@@ -185,7 +187,9 @@ pub enum Error {
     #[error("the KV cache was made by another model: take one from Model::cache of the model that runs it")]
     ForeignCache,
     /// A token id outside the vocabulary.
-    #[error("token id {id} is outside the model's vocabulary of {vocab_size}: does the tokenizer belong to another model?")]
+    #[error(
+        "token id {id} is outside the model's vocabulary of {vocab_size}: does the tokenizer belong to another model?"
+    )]
     TokenId {
         /// The id.
         id: u32,
@@ -194,7 +198,9 @@ pub enum Error {
     },
     /// Logits from which no token can be sampled: the weights are damaged, or overflow the type that
     /// they are computed in.
-    #[error("no token can be sampled from the logits: {got}: are the weights damaged, or too large for their type?")]
+    #[error(
+        "no token can be sampled from the logits: {got}: are the weights damaged, or too large for their type?"
+    )]
     Logits {
         /// What is wrong with them.
         got: &'static str,
@@ -287,7 +293,11 @@ pub enum FormatProblem {
 }
 
 impl FormatProblem {
-    pub(crate) fn value(what: impl Into<Box<str>>, got: impl fmt::Display, expected: impl Into<Box<str>>) -> Self {
+    pub(crate) fn value(
+        what: impl Into<Box<str>>,
+        got: impl fmt::Display,
+        expected: impl Into<Box<str>>,
+    ) -> Self {
         Self::Value { what: what.into(), got: got.to_string().into(), expected: expected.into() }
     }
 

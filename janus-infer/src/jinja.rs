@@ -34,8 +34,8 @@ const MARKS: std::ops::RangeInclusive<char> = '\u{F0000}'..='\u{10FFFD}';
 ///
 /// * the variables `messages`, `add_generation_prompt` (true if the last message is the user's), `tools`
 ///   and `documents` (both `none`), and the tokenizer's special tokens by name;
-/// * `raise_exception`, `strftime_now` (in local time), `tojson` without HTML escapes, `break` and `continue`,
-///   and Python's methods of strings, lists and dicts;
+/// * `raise_exception`, `strftime_now` (in local time), `tojson` without HTML escapes, `break` and
+///   `continue`, and Python's methods of strings, lists and dicts;
 /// * `trim_blocks` and `lstrip_blocks`; `{% generation %}` has no effect.
 ///
 /// It cannot read files, and its running time is limited.
@@ -77,10 +77,13 @@ impl JinjaTemplate {
         });
         environment.add_filter("tojson", json::dumps);
         // As in Python, `none` is not iterable and a string is; templates test `tools` and contents.
-        environment.add_test("iterable", |value: &Value| !value.is_none() && (value.as_str().is_some() || value.try_iter().is_ok()));
+        environment.add_test("iterable", |value: &Value| {
+            !value.is_none() && (value.as_str().is_some() || value.try_iter().is_ok())
+        });
         // In Python a string is a sequence too.
-        environment
-            .add_test("sequence", |value: &Value| value.as_str().is_some() || matches!(value.kind(), ValueKind::Seq | ValueKind::Map));
+        environment.add_test("sequence", |value: &Value| {
+            value.as_str().is_some() || matches!(value.kind(), ValueKind::Seq | ValueKind::Map)
+        });
         environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message).with_source(Refusal))
         });
@@ -110,8 +113,14 @@ impl JinjaTemplate {
         Ok(self.render_text(messages, messages.last().is_some_and(|last| last.role == Role::User))?)
     }
 
-    fn render_text(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, minijinja::Error> {
-        let fields = |message: &Message| Value::from_pairs([("role", message.role.as_str()), ("content", &message.content)]);
+    fn render_text(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+    ) -> Result<String, minijinja::Error> {
+        let fields = |message: &Message| {
+            Value::from_pairs([("role", message.role.as_str()), ("content", &message.content)])
+        };
         let given = [
             ("messages", messages.iter().map(fields).collect()),
             ("add_generation_prompt", add_generation_prompt.into()),
@@ -122,8 +131,8 @@ impl JinjaTemplate {
         self.environment.get_template(NAME)?.render(Value::from_pairs(given.into_iter().chain(tokens)))
     }
 
-    /// Renders a few conversations: with and without a system message, with one turn and two. A template may refuse some of them
-    /// (`raise_exception`), but none may fail.
+    /// Renders a few conversations: with and without a system message, with one turn and two. A template may
+    /// refuse some of them (`raise_exception`), but none may fail.
     ///
     /// # Errors
     /// The first failure, such as a method or an operator that this crate does not have.
@@ -162,7 +171,8 @@ impl JinjaTemplate {
         self.encode_with(messages, tokenizer, |messages| self.render(messages))
     }
 
-    /// The ids of a prompt: the conversation so far with the generation prompt, whoever wrote the last message.
+    /// The ids of a prompt: the conversation so far with the generation prompt, whoever wrote the last
+    /// message.
     ///
     /// # Errors
     /// Those of [`JinjaTemplate::encode`].
@@ -170,7 +180,8 @@ impl JinjaTemplate {
         self.encode_with(messages, tokenizer, |messages| Ok(self.render_text(messages, true)?))
     }
 
-    /// The ids of a conversation up to the end of the last message's content, so that the model continues that message.
+    /// The ids of a conversation up to the end of the last message's content, so that the model continues
+    /// that message.
     ///
     /// # Errors
     /// Those of [`JinjaTemplate::encode`].
@@ -186,16 +197,24 @@ impl JinjaTemplate {
         })
     }
 
-    fn encode_with(&self, messages: &[Message], tokenizer: &Tokenizer, render: impl Fn(&[Message]) -> Result<String>) -> Result<Vec<u32>> {
+    fn encode_with(
+        &self,
+        messages: &[Message],
+        tokenizer: &Tokenizer,
+        render: impl Fn(&[Message]) -> Result<String>,
+    ) -> Result<Vec<u32>> {
         let spellings = tokenizer.special_tokens();
-        let written = |token: &&String| messages.iter().any(|message| message.content.contains(token.as_str()));
+        let written =
+            |token: &&String| messages.iter().any(|message| message.content.contains(token.as_str()));
         let mut found: Vec<&String> = spellings.iter().map(|(_, token)| token).filter(written).collect();
         // The longest first, because one may be a part of another.
         found.sort_by_key(|token| std::cmp::Reverse(token.len()));
         let free = MARKS.filter(|mark| !messages.iter().any(|message| message.content.contains(*mark)));
         let marks: Vec<(char, &str)> = free.zip(found.into_iter().map(String::as_str)).collect();
         let marked = |message: &Message| {
-            let content = marks.iter().fold(message.content.clone(), |content, (mark, token)| content.replace(token, &mark.to_string()));
+            let content = marks.iter().fold(message.content.clone(), |content, (mark, token)| {
+                content.replace(token, &mark.to_string())
+            });
             Message { role: message.role, content }
         };
         let text = render(&messages.iter().map(marked).collect::<Vec<_>>())?;
@@ -205,10 +224,14 @@ impl JinjaTemplate {
     /// The ids that end an answer: the special token that follows an assistant's content, and `eos_token`.
     pub fn end_ids(&self, tokenizer: &Tokenizer) -> Vec<u32> {
         let content = MARKS.start().to_string();
-        let rendered = self.render(&[Message::user("?"), Message::assistant(content.as_str())]).unwrap_or_default();
+        let rendered =
+            self.render(&[Message::user("?"), Message::assistant(content.as_str())]).unwrap_or_default();
         let after = rendered.split_once(&content).map_or("", |(_, after)| after.trim_start());
         let special = tokenizer.special_tokens();
-        let following = special.iter().filter(|(_, token)| after.starts_with(token.as_str())).max_by_key(|(_, token)| token.len());
+        let following = special
+            .iter()
+            .filter(|(_, token)| after.starts_with(token.as_str()))
+            .max_by_key(|(_, token)| token.len());
         let mut ids: Vec<u32> = following.map(|(id, _)| *id).into_iter().collect();
         let eos = self.tokens.get("eos_token").and_then(|token| tokenizer.token_id(token));
         ids.extend(eos.filter(|id| !ids.contains(id)));
@@ -223,7 +246,10 @@ struct Refusal;
 
 impl fmt::Debug for JinjaTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JinjaTemplate").field("source", &self.source).field("tokens", &self.tokens).finish_non_exhaustive()
+        f.debug_struct("JinjaTemplate")
+            .field("source", &self.source)
+            .field("tokens", &self.tokens)
+            .finish_non_exhaustive()
     }
 }
 

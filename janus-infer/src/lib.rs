@@ -103,8 +103,8 @@ pub use self::{
     engine::{Engine, EngineOptions, Event, RequestId, Session, SessionStats},
     error::{Error, FormatProblem, Result},
     files::{
-        Architecture, ConfigFile, ConfigProblem, ModelConfig, ModelFolder, ModelSizes, RewardLayout, RewardScale, RopeScaling, Template,
-        TemplateProblem, VALUE_HEAD, ValueHead, Weights,
+        Architecture, ConfigFile, ConfigProblem, ModelConfig, ModelFolder, ModelSizes, RewardLayout,
+        RewardScale, RopeScaling, Template, TemplateProblem, VALUE_HEAD, ValueHead, Weights,
     },
     kv::KvCache,
     memory::FreedMemory,

@@ -27,8 +27,16 @@ impl FreedMemory {
             // Each variant sets all three parameters, to override an earlier call. 65,536 maps and 128
             // KiB are glibc's defaults.
             let settings = match self {
-                Self::Keep => [(libc::M_MMAP_MAX, 0), (libc::M_TRIM_THRESHOLD, libc::c_int::MAX), (libc::M_MMAP_THRESHOLD, 128 << 10)],
-                Self::Return => [(libc::M_MMAP_MAX, 65_536), (libc::M_TRIM_THRESHOLD, 128 << 10), (libc::M_MMAP_THRESHOLD, 64 << 10)],
+                Self::Keep => [
+                    (libc::M_MMAP_MAX, 0),
+                    (libc::M_TRIM_THRESHOLD, libc::c_int::MAX),
+                    (libc::M_MMAP_THRESHOLD, 128 << 10),
+                ],
+                Self::Return => [
+                    (libc::M_MMAP_MAX, 65_536),
+                    (libc::M_TRIM_THRESHOLD, 128 << 10),
+                    (libc::M_MMAP_THRESHOLD, 64 << 10),
+                ],
             };
             #[expect(unsafe_code, reason = "mallopt is a C function")]
             // SAFETY: mallopt takes two integers, touches only malloc's own parameters and takes

@@ -52,13 +52,21 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::ModelConfig`] for a config that describes no valid model; those of `weight`.
-    pub fn from_weights(config: ModelConfig, weight: impl Fn(&str, &[usize]) -> Result<Vec<f32>>) -> Result<Self> {
+    pub fn from_weights(
+        config: ModelConfig,
+        weight: impl Fn(&str, &[usize]) -> Result<Vec<f32>>,
+    ) -> Result<Self> {
         Self::on_cpu(config, None, &Source::in_f32(&weight))
     }
 
     /// Builds a model from a checkpoint's weights. A `value_head`, `[1, hidden]`, replaces the
     /// language-model head: a row of logits is then one number.
-    pub(crate) fn of_weights(config: ModelConfig, value_head: Option<&[f32]>, weights: &Weights, device: &Device) -> Result<Self> {
+    pub(crate) fn of_weights(
+        config: ModelConfig,
+        value_head: Option<&[f32]>,
+        weights: &Weights,
+        device: &Device,
+    ) -> Result<Self> {
         check_device(device)?;
         if device.is_cpu() {
             return Self::on_cpu(config, value_head, &Source::of(weights));

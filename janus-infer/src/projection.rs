@@ -52,7 +52,8 @@ impl Projection {
     /// The shape of its weight in a model, `[out, in]`.
     pub fn shape(self, config: &ModelConfig) -> [usize; 2] {
         let (hidden, ffn) = (config.hidden_size, config.intermediate_size);
-        let (q, kv) = (config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim);
+        let (q, kv) =
+            (config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim);
         match self {
             Self::Q => [q, hidden],
             Self::K | Self::V => [kv, hidden],

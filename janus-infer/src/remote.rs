@@ -148,11 +148,14 @@ impl RemoteOptions {
         let variable = |name: &'static str| match std::env::var(name) {
             Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
             Err(std::env::VarError::NotPresent) => Ok(None),
-            Err(std::env::VarError::NotUnicode(_)) => {
-                Err(HttpError::Setting { field: name, got: "bytes that are not UTF-8".into(), expected: "text" })
-            }
+            Err(std::env::VarError::NotUnicode(_)) => Err(HttpError::Setting {
+                field: name,
+                got: "bytes that are not UTF-8".into(),
+                expected: "text",
+            }),
         };
-        let base_url = variable(Self::BASE_URL_VARIABLE)?.unwrap_or_else(|| "https://api.openai.com/v1".into());
+        let base_url =
+            variable(Self::BASE_URL_VARIABLE)?.unwrap_or_else(|| "https://api.openai.com/v1".into());
         let key = variable(Self::KEY_VARIABLE)?.map(ApiKey::new).transpose()?;
         Ok(Self { key, ..Self::new(base_url) })
     }
@@ -212,7 +215,8 @@ impl RemoteModel {
             limits.timeout = options.timeout;
             limits.backoff = options.backoff.clone();
         });
-        let client = Client::new(&options.base_url, limits, concat!("janus-infer/", env!("CARGO_PKG_VERSION")))?;
+        let client =
+            Client::new(&options.base_url, limits, concat!("janus-infer/", env!("CARGO_PKG_VERSION")))?;
         let budget = Budget::new(options.prices, options.budget);
         let supports_extensions = match options.extensions {
             Extensions::Ask => OnceLock::new(),
@@ -255,7 +259,11 @@ impl RemoteModel {
             // A refusal is no error here: a key may be valid for the model but not for this endpoint.
             Ok(reply) => reply.is_success() && wire::is_extended(&reply.text, &self.name),
             // The server may still answer the requests that follow.
-            Err(RemoteError::Http(HttpError::GaveUp { last, .. })) if matches!(*last, HttpError::Status { .. }) => return Ok(false),
+            Err(RemoteError::Http(HttpError::GaveUp { last, .. }))
+                if matches!(*last, HttpError::Status { .. }) =>
+            {
+                return Ok(false);
+            }
             Err(error) => return Err(error),
         };
         Ok(*self.supports_extensions.get_or_init(|| known))
@@ -272,10 +280,14 @@ impl RemoteModel {
     fn send(&self, request: &ChatRequest, extended: bool) -> Result<Vec<Generation>, ModelError> {
         let invalid = |reason: String| ModelError::Request { id: request.id.clone(), reason };
         request.sampling.validate().map_err(|rule| ModelError::Invalid { id: request.id.clone(), rule })?;
-        let body = wire::body(&self.name, request, &self.options, extended).map_err(|problem| invalid(problem.to_string()))?.to_string();
+        let body = wire::body(&self.name, request, &self.options, extended)
+            .map_err(|problem| invalid(problem.to_string()))?
+            .to_string();
         self.send_body(request, &body).map_err(|error| match error {
             // The request itself is at fault, not the model.
-            RemoteError::Http(HttpError::Status { status, message }) if status < 500 && !helps_status(status) => {
+            RemoteError::Http(HttpError::Status { status, message })
+                if status < 500 && !helps_status(status) =>
+            {
                 invalid(format!("the server answered {status}: {message}"))
             }
             error @ RemoteError::NoAnswer(_) => invalid(error.to_string()),
@@ -334,17 +346,32 @@ impl ChatModel for RemoteModel {
         &self.name
     }
 
-    fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+    fn generate_each(
+        &self,
+        requests: &[ChatRequest],
+        on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>),
+    ) {
         if requests.is_empty() {
             return;
         }
         match self.detect_extensions() {
-            Ok(extended) => each(requests.len(), self.options.concurrency, |index| self.send(&requests[index], extended), on_answer),
+            Ok(extended) => each(
+                requests.len(),
+                self.options.concurrency,
+                |index| self.send(&requests[index], extended),
+                on_answer,
+            ),
             // The server cannot be reached, so no request can be sent.
             Err(error) => {
                 let error = Arc::new(error);
                 for (index, request) in requests.iter().enumerate() {
-                    on_answer(index, Err(ModelError::Failed { id: request.id.clone(), source: Box::new(Arc::clone(&error)) }));
+                    on_answer(
+                        index,
+                        Err(ModelError::Failed {
+                            id: request.id.clone(),
+                            source: Box::new(Arc::clone(&error)),
+                        }),
+                    );
                 }
             }
         }

@@ -8,7 +8,10 @@ use janus_data::Tokenizer;
 
 use crate::batch::{LogitsWanted, SequenceInput};
 use crate::model::Model;
-use crate::{Error, KvCache, ModelConfig, ModelFolder, Result, RewardLayout, RewardScale, Template, VALUE_HEAD, ValueHead, Weights};
+use crate::{
+    Error, KvCache, ModelConfig, ModelFolder, Result, RewardLayout, RewardScale, Template, VALUE_HEAD,
+    ValueHead, Weights,
+};
 
 /// How a [`RewardEngine`] runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +85,9 @@ impl RewardEngine {
     /// [`Error::NoValueHead`]; [`Error::Template`], [`Error::Data`] for the tokenizer, those of
     /// [`Model::load`].
     pub fn load(path: impl AsRef<Path>, device: &Device, options: RewardOptions) -> Result<Self> {
-        Self::load_with(path.as_ref(), options, |config, head, weights| Model::of_weights(config, Some(head), weights, device))
+        Self::load_with(path.as_ref(), options, |config, head, weights| {
+            Model::of_weights(config, Some(head), weights, device)
+        })
     }
 
     /// Loads the folder; `model` builds the model from config, value head and weights.
@@ -93,7 +98,8 @@ impl RewardEngine {
     ) -> Result<Self> {
         let folder = ModelFolder::new(path);
         let tokenizer = folder.tokenizer()?;
-        let template = options.template.map_or_else(|| folder.template(&tokenizer), |template| Ok(template.into()))?;
+        let template =
+            options.template.map_or_else(|| folder.template(&tokenizer), |template| Ok(template.into()))?;
         let (weights, config) = (folder.weights()?, folder.config()?);
         let head = folder.value_head(&config, &weights)?.ok_or_else(|| folder.no_value_head(VALUE_HEAD))?;
         let ValueHead { values: head, layout: written_as } = head;
@@ -130,7 +136,8 @@ impl RewardEngine {
     /// # Errors
     /// [`Error::TokenId`], [`Error::NoTokens`].
     pub fn values<R: AsRef<[u32]>>(&self, rows: &[R]) -> Result<Vec<f32>> {
-        let rows: Vec<Row> = rows.iter().enumerate().map(|(prompt, ids)| Row { ids: ids.as_ref().to_vec(), prompt }).collect();
+        let rows: Vec<Row> =
+            rows.iter().enumerate().map(|(prompt, ids)| Row { ids: ids.as_ref().to_vec(), prompt }).collect();
         self.values_of(&rows.iter().collect::<Vec<_>>())
     }
 
@@ -153,19 +160,27 @@ impl RewardEngine {
     /// Prefills the common prefix of a prompt's rows once, then the rest of each row on a clone of that
     /// cache.
     fn values_of_batch(&self, rows: &[&Row]) -> Result<Vec<f32>> {
-        let groups: Vec<(&[&Row], usize)> = rows.chunk_by(|a, b| a.prompt == b.prompt).map(|group| (group, common_prefix(group))).collect();
+        let groups: Vec<(&[&Row], usize)> =
+            rows.chunk_by(|a, b| a.prompt == b.prompt).map(|group| (group, common_prefix(group))).collect();
         let mut bases: Vec<KvCache> = groups.iter().map(|_| self.model.cache()).collect();
         let mut values = Vec::new();
         let prefixes = groups.iter().zip(&mut bases).filter(|((_, shared), _)| *shared > 0);
         let mut inputs: Vec<_> = prefixes
-            .map(|((group, shared), cache)| SequenceInput { tokens: &group[0].ids[..*shared], cache, logits: LogitsWanted::None })
+            .map(|((group, shared), cache)| SequenceInput {
+                tokens: &group[0].ids[..*shared],
+                cache,
+                logits: LogitsWanted::None,
+            })
             .collect();
         self.model.forward(&mut inputs, &mut values)?;
-        let copies =
-            groups.iter().zip(bases).flat_map(|((group, shared), base)| group.iter().map(move |row| (&row.ids[*shared..], base.clone())));
+        let copies = groups.iter().zip(bases).flat_map(|((group, shared), base)| {
+            group.iter().map(move |row| (&row.ids[*shared..], base.clone()))
+        });
         let mut rests: Vec<(&[u32], KvCache)> = copies.collect();
-        let mut inputs: Vec<_> =
-            rests.iter_mut().map(|(tokens, cache)| SequenceInput { tokens, cache, logits: LogitsWanted::Last }).collect();
+        let mut inputs: Vec<_> = rests
+            .iter_mut()
+            .map(|(tokens, cache)| SequenceInput { tokens, cache, logits: LogitsWanted::Last })
+            .collect();
         self.model.forward(&mut inputs, &mut values)?;
         Ok(values)
     }
@@ -173,8 +188,11 @@ impl RewardEngine {
     /// The ids of a conversation, or the reason why it has no reward.
     fn ids(&self, index: usize, messages: &[Message]) -> Result<Vec<u32>, ModelError> {
         let wrong = |reason: String| ModelError::Request { id: index.to_string(), reason };
-        let Some((last, prompt)) = messages.split_last().filter(|(last, _)| last.role == Role::Assistant) else {
-            return Err(wrong("it does not end with an assistant message, so there is nothing to score".into()));
+        let Some((last, prompt)) = messages.split_last().filter(|(last, _)| last.role == Role::Assistant)
+        else {
+            return Err(wrong(
+                "it does not end with an assistant message, so there is nothing to score".into(),
+            ));
         };
         let ids = match self.layout {
             RewardLayout::Conversation => self.template.encode(messages, &self.tokenizer),
@@ -217,14 +235,20 @@ impl RewardModel for RewardEngine {
         }
         let scorable: Vec<&Row> = rows.iter().filter_map(|row| row.as_ref().ok()).collect();
         let values = self.values_of(&scorable).map_err(std::sync::Arc::new);
-        let mut values = values.map(|values| values.into_iter().map(|value| self.scale.map_or(value, |scale| scale.apply(value))));
+        let mut values = values.map(|values| {
+            values.into_iter().map(|value| self.scale.map_or(value, |scale| scale.apply(value)))
+        });
         let reward = |(index, row): (usize, Result<Row, ModelError>)| {
             row?;
             match &mut values {
-                Ok(values) => values
-                    .next()
-                    .ok_or_else(|| ModelError::Request { id: index.to_string(), reason: "the model returned no value for it".into() }),
-                Err(error) => Err(ModelError::Failed { id: index.to_string(), source: Box::new(std::sync::Arc::clone(error)) }),
+                Ok(values) => values.next().ok_or_else(|| ModelError::Request {
+                    id: index.to_string(),
+                    reason: "the model returned no value for it".into(),
+                }),
+                Err(error) => Err(ModelError::Failed {
+                    id: index.to_string(),
+                    source: Box::new(std::sync::Arc::clone(error)),
+                }),
             }
         };
         rows.into_iter().enumerate().map(reward).collect()
@@ -240,6 +264,14 @@ fn prompt_of(messages: &[Message]) -> &[Message] {
 /// single row.
 fn common_prefix(rows: &[&Row]) -> usize {
     let [first, others @ ..] = rows else { return 0 };
-    let shared = |other: &&Row| first.ids.iter().zip(&other.ids).take_while(|(a, b)| a == b).count().min(other.ids.len().saturating_sub(1));
+    let shared = |other: &&Row| {
+        first
+            .ids
+            .iter()
+            .zip(&other.ids)
+            .take_while(|(a, b)| a == b)
+            .count()
+            .min(other.ids.len().saturating_sub(1))
+    };
     others.iter().map(shared).min().unwrap_or(0).min(first.ids.len().saturating_sub(1))
 }

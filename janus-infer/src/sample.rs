@@ -56,7 +56,8 @@ impl Sampler {
     /// other's random numbers.
     pub fn new(params: &SamplingParams, id: &str, index: usize, prompt: &[u32]) -> Self {
         let rng = janus_core::stream(params.seed, &format!("sample {index} of {id}"));
-        let mut sampler = Self { params: params.clone(), rng, seen: Vec::new(), penalised: Vec::new(), terms: Vec::new() };
+        let mut sampler =
+            Self { params: params.clone(), rng, seen: Vec::new(), penalised: Vec::new(), terms: Vec::new() };
         prompt.iter().for_each(|id| sampler.see(*id));
         sampler
     }
@@ -74,7 +75,8 @@ impl Sampler {
         }
         let greedy = self.params.temperature < GREEDY_BELOW;
         let normaliser = self.params.logprobs.then(|| log_sum_exp(logits));
-        let original = |id: u32, logits: &[f32]| normaliser.map(|normaliser| logits[id as usize] - normaliser);
+        let original =
+            |id: u32, logits: &[f32]| normaliser.map(|normaliser| logits[id as usize] - normaliser);
         if greedy && self.params.repetition_penalty == 1.0 {
             let id = most_likely(logits)?;
             return Ok(Choice { id, logprob: original(id, logits) });
@@ -233,13 +235,15 @@ mod tests {
     fn a_tiny_temperature_is_greedy() {
         for temperature in [1e-300, 1e-46, 1e-40, 1e-9, 9e-6] {
             for repetition_penalty in [1.0, 1.5] {
-                let params = SamplingParams { temperature, top_p: 0.9, top_k: 2, repetition_penalty, ..plain() };
+                let params =
+                    SamplingParams { temperature, top_p: 0.9, top_k: 2, repetition_penalty, ..plain() };
                 assert_eq!(sampler(params).next(&mut [-4.0, 3.0, 2.9]).unwrap().id, 1, "{temperature}");
             }
         }
         // Higher temperatures are sampled, and nothing overflows.
         for temperature in [1e-5, 1e-4, 1.0] {
-            let id = sampler(SamplingParams { temperature, ..plain() }).next(&mut [-1e4, 3e4, -3e4]).unwrap().id;
+            let id =
+                sampler(SamplingParams { temperature, ..plain() }).next(&mut [-1e4, 3e4, -3e4]).unwrap().id;
             assert_eq!(id, 1, "{temperature}");
         }
     }
@@ -254,7 +258,8 @@ mod tests {
             SamplingParams { top_p: 0.5, top_k: 2, min_p: 0.1, logprobs: true, ..plain() },
         ];
         for params in all {
-            for logits in [[f32::NAN, 1.0, 2.0], [1.0, 2.0, f32::NAN], [f32::NAN; 3], [f32::NEG_INFINITY; 3]] {
+            for logits in [[f32::NAN, 1.0, 2.0], [1.0, 2.0, f32::NAN], [f32::NAN; 3], [f32::NEG_INFINITY; 3]]
+            {
                 let chosen = sampler(params.clone()).next(&mut logits.clone());
                 assert!(matches!(chosen, Err(Error::Logits { .. })), "{logits:?}: {chosen:?}");
             }
@@ -268,7 +273,8 @@ mod tests {
 
     #[test]
     fn logprobs_are_the_models_before_any_filter() {
-        let params = SamplingParams { temperature: 0.3, top_k: 1, repetition_penalty: 2.0, logprobs: true, ..plain() };
+        let params =
+            SamplingParams { temperature: 0.3, top_k: 1, repetition_penalty: 2.0, logprobs: true, ..plain() };
         let choice = Sampler::new(&params, "r", 0, &[1]).next(&mut [1.0, 2.0, 0.0]).unwrap();
         // The penalty lowers token 1's logit to 1.0 too; top-k keeps both.
         let normaliser = (1f32.exp() + 2f32.exp() + 1.0).ln();
@@ -306,7 +312,8 @@ mod tests {
     fn draws_follow_the_probabilities() {
         let mut sampler = sampler(plain());
         let draws = 20_000;
-        let count = (0..draws).filter(|_| sampler.next(&mut [0.7f32.ln(), 0.3f32.ln()]).unwrap().id == 0).count();
+        let count =
+            (0..draws).filter(|_| sampler.next(&mut [0.7f32.ln(), 0.3f32.ln()]).unwrap().id == 0).count();
         // Five standard errors.
         assert!((count as f64 / f64::from(draws) - 0.7).abs() < 5.0 * (0.21 / f64::from(draws)).sqrt());
     }

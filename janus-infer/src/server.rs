@@ -162,8 +162,11 @@ impl Server {
     fn serve(self, signals: bool) -> Result<Served, ServerError> {
         let Self { listener, service, engine, stop, .. } = self;
         let metrics = Arc::clone(service.metrics());
-        let runtime =
-            runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build().map_err(ServerError::Run)?;
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING_THREADS)
+            .build()
+            .map_err(ServerError::Run)?;
         let all = runtime.block_on(async {
             let listener = TcpListener::from_std(listener).map_err(ServerError::Run)?;
             let mut signals = if signals { Some(Signals::new().map_err(ServerError::Run)?) } else { None };

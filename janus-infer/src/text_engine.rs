@@ -18,10 +18,17 @@ impl TextEngine {
     }
 
     fn loss(&self, index: usize, text: &str) -> Result<TextLoss, ModelError> {
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| ModelError::Failed { id: index.to_string(), source };
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| ModelError::Failed {
+            id: index.to_string(),
+            source,
+        };
         let ids = self.engine.tokenizer().encode(text).map_err(|error| failed(error.into()))?;
         if ids.len() > self.engine.context() {
-            return Err(ModelError::TooLong { id: index.to_string(), prompt_tokens: ids.len(), context: self.engine.context() });
+            return Err(ModelError::TooLong {
+                id: index.to_string(),
+                prompt_tokens: ids.len(),
+                context: self.engine.context(),
+            });
         }
         // The last token is only predicted, and the first only an input.
         let Some((_, tokens)) = ids.split_last().filter(|(_, tokens)| !tokens.is_empty()) else {
@@ -46,7 +53,11 @@ impl TextModel for TextEngine {
         self.engine.name()
     }
 
-    fn continue_each(&self, requests: &[TextRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+    fn continue_each(
+        &self,
+        requests: &[TextRequest],
+        on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>),
+    ) {
         let engine = &self.engine;
         let first = engine.first_id();
         let mut session = engine.session();

@@ -98,7 +98,10 @@ impl Bench<'_> {
         let ids: Vec<u32> = (0..tokens).map(|i| self.token(0, i)).collect();
         let model = self.engine.model();
         let mut cache = model.cache();
-        model.forward(&mut [SequenceInput { tokens: &ids, cache: &mut cache, logits: LogitsWanted::Last }], &mut Vec::new())?;
+        model.forward(
+            &mut [SequenceInput { tokens: &ids, cache: &mut cache, logits: LogitsWanted::Last }],
+            &mut Vec::new(),
+        )?;
         Ok(cache)
     }
 
@@ -114,11 +117,16 @@ impl Bench<'_> {
             }
             let start = Instant::now();
             for step in 0..new {
-                let ids: Vec<u32> = (0..sequences).map(|sequence| self.token(sequence, prompt + step)).collect();
+                let ids: Vec<u32> =
+                    (0..sequences).map(|sequence| self.token(sequence, prompt + step)).collect();
                 let mut inputs: Vec<_> = caches
                     .iter_mut()
                     .zip(&ids)
-                    .map(|(cache, id)| SequenceInput { tokens: std::slice::from_ref(id), cache, logits: LogitsWanted::Last })
+                    .map(|(cache, id)| SequenceInput {
+                        tokens: std::slice::from_ref(id),
+                        cache,
+                        logits: LogitsWanted::Last,
+                    })
                     .collect();
                 model.forward(&mut inputs, &mut logits)?;
             }

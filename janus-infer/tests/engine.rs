@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use candle_core::Device;
-use janus_core::{ChatModel, ChatRequest, ChatTemplate, FinishReason, Generation, ModelError, SamplingParams};
+use janus_core::{
+    ChatModel, ChatRequest, ChatTemplate, FinishReason, Generation, ModelError, SamplingParams,
+};
 use janus_infer::{Engine, EngineOptions, Error, LogitsWanted, SequenceInput};
 use proptest::prelude::*;
 use rand::seq::SliceRandom as _;
@@ -31,10 +33,17 @@ fn answers(engine: &Engine, requests: &[ChatRequest]) -> Vec<Vec<Generation>> {
 #[test]
 fn an_answer_does_not_depend_on_batch_or_threads() {
     let requests = requests(24);
-    let reference: Vec<_> = requests.iter().flat_map(|request| answers(&engine(options(1)), std::slice::from_ref(request))).collect();
+    let reference: Vec<_> = requests
+        .iter()
+        .flat_map(|request| answers(&engine(options(1)), std::slice::from_ref(request)))
+        .collect();
     assert!(reference.iter().zip(&requests).all(|(samples, request)| samples.len() == request.sampling.n));
     for max_sequences in [1, 3, 16, 64] {
-        assert_eq!(answers(&engine(options(max_sequences)), &requests), reference, "{max_sequences} sequences at a time");
+        assert_eq!(
+            answers(&engine(options(max_sequences)), &requests),
+            reference,
+            "{max_sequences} sequences at a time"
+        );
     }
     for threads in [1, 2, 5] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -46,7 +55,8 @@ fn an_answer_does_not_depend_on_batch_or_threads() {
 
 /// Checks that requests get the same answers alone, together and in other orders.
 fn check_order(requests: &[ChatRequest], single: &Engine, batched: &Engine) {
-    let alone: Vec<_> = requests.iter().flat_map(|request| answers(single, std::slice::from_ref(request))).collect();
+    let alone: Vec<_> =
+        requests.iter().flat_map(|request| answers(single, std::slice::from_ref(request))).collect();
     assert_eq!(answers(batched, requests), alone, "together");
     let mut rng = janus_core::stream(1, "order");
     for _ in 0..2 {
@@ -76,8 +86,13 @@ fn an_answer_of_smollm2_does_not_depend_on_the_order_of_requests() {
         Engine::load(&path, &Device::Cpu, options).unwrap()
     };
     let one = |i: usize| {
-        let sampling = SamplingParams { max_tokens: 4 + i % 3, seed: 5, logprobs: true, ..SamplingParams::paper() };
-        request(&i.to_string(), &format!("Tell me about the number {i}{}", ", please".repeat(i % 4)), sampling)
+        let sampling =
+            SamplingParams { max_tokens: 4 + i % 3, seed: 5, logprobs: true, ..SamplingParams::paper() };
+        request(
+            &i.to_string(),
+            &format!("Tell me about the number {i}{}", ", please".repeat(i % 4)),
+            sampling,
+        )
     };
     check_order(&(0..32).map(one).collect::<Vec<_>>(), &load(1), &load(32));
 }
@@ -86,13 +101,23 @@ fn an_answer_of_smollm2_does_not_depend_on_the_order_of_requests() {
 #[test]
 fn an_answer_from_nan_logits_fails() {
     let intact = model(1, None);
-    let broken = janus_infer::Model::from_weights(intact.config().clone(), |_, shape| Ok(vec![f32::NAN; shape.iter().product()])).unwrap();
+    let broken = janus_infer::Model::from_weights(intact.config().clone(), |_, shape| {
+        Ok(vec![f32::NAN; shape.iter().product()])
+    })
+    .unwrap();
     let inner = tokenizer_json().parse::<tokenizers::Tokenizer>().unwrap();
-    let engine = Engine::new(broken, janus_data::Tokenizer::from_tokenizers(inner), ChatTemplate::ChatMl, options(4));
-    for sampling in [SamplingParams::greedy(5), SamplingParams { logprobs: true, top_logprobs: 3, ..SamplingParams::paper() }] {
+    let engine =
+        Engine::new(broken, janus_data::Tokenizer::from_tokenizers(inner), ChatTemplate::ChatMl, options(4));
+    for sampling in [
+        SamplingParams::greedy(5),
+        SamplingParams { logprobs: true, top_logprobs: 3, ..SamplingParams::paper() },
+    ] {
         let answer = engine.generate(&[request("r", "hello", sampling)]).remove(0).unwrap_err();
         let ModelError::Failed { id, source } = &answer else { panic!("{answer}") };
-        assert!(id == "r" && source.to_string().contains("no token can be sampled from the logits: one is NaN"), "{source}");
+        assert!(
+            id == "r" && source.to_string().contains("no token can be sampled from the logits: one is NaN"),
+            "{source}"
+        );
     }
 }
 
@@ -101,7 +126,8 @@ fn answers_arrive_as_they_finish_and_once_each() {
     let engine = engine(options(2));
     let long = SamplingParams::greedy(60);
     let short = SamplingParams { max_tokens: 1, ..long.clone() };
-    let requests = [request("long", "a", long), request("short", "b", short.clone()), request("late", "c", short)];
+    let requests =
+        [request("long", "a", long), request("short", "b", short.clone()), request("late", "c", short)];
     let mut order = Vec::new();
     engine.generate_each(&requests, &mut |index, answer| {
         answer.unwrap();
@@ -121,11 +147,19 @@ fn an_invalid_request_fails_and_the_others_succeed() {
         request("bad", "x", SamplingParams { top_p: 0.0, ..greedy }),
     ];
     let answers = engine.generate(&requests);
-    assert!(matches!(&answers[0], Err(ModelError::TooLong { id, context: 40, prompt_tokens }) if id == "long" && *prompt_tokens > 50));
+    assert!(
+        matches!(&answers[0], Err(ModelError::TooLong { id, context: 40, prompt_tokens }) if id == "long" && *prompt_tokens > 50)
+    );
     let good = &answers[1].as_ref().unwrap()[0];
-    assert!(good.finish_reason == FinishReason::Stop || good.prompt_tokens + good.completion_tokens == 40, "{good:?}");
+    assert!(
+        good.finish_reason == FinishReason::Stop || good.prompt_tokens + good.completion_tokens == 40,
+        "{good:?}"
+    );
     assert!(matches!(&answers[2], Err(ModelError::Request { id, .. }) if id == "empty"));
-    assert!(matches!(&answers[3], Err(ModelError::Invalid { rule: janus_core::Error::Sampling { field: "top_p", .. }, .. })));
+    assert!(matches!(
+        &answers[3],
+        Err(ModelError::Invalid { rule: janus_core::Error::Sampling { field: "top_p", .. }, .. })
+    ));
 }
 
 #[test]
@@ -136,9 +170,12 @@ fn a_stop_text_ends_the_answer_and_is_not_part_of_it() {
     let (at, _) = whole.text.char_indices().nth(9).unwrap();
     let stop: String = whole.text[at..].chars().take(3).collect();
     let before = &whole.text[..whole.text.find(&stop).unwrap()];
-    let stopped = answers(&engine, &[request("r", "hello", SamplingParams { stop: vec!["never generated".into(), stop], ..free })])
-        .remove(0)
-        .remove(0);
+    let stopped = answers(
+        &engine,
+        &[request("r", "hello", SamplingParams { stop: vec!["never generated".into(), stop], ..free })],
+    )
+    .remove(0)
+    .remove(0);
     assert_eq!((stopped.text.as_str(), stopped.finish_reason), (before, FinishReason::Stop));
     assert!(stopped.completion_tokens < whole.completion_tokens);
 }
@@ -171,7 +208,9 @@ fn logprobs_equal_those_of_a_prefill_of_the_same_tokens() {
     ids.extend(logprobs.iter().map(|token| token.id.unwrap()));
     let model = engine.model();
     let mut logits = Vec::new();
-    model.forward(&mut [SequenceInput::new(&ids, &mut model.cache(), LogitsWanted::All)], &mut logits).unwrap();
+    model
+        .forward(&mut [SequenceInput::new(&ids, &mut model.cache(), LogitsWanted::All)], &mut logits)
+        .unwrap();
     for (row, token) in logits.chunks(258).skip(prompt - 1).zip(&logprobs) {
         let normaliser = row.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln();
         assert!((f64::from(row[token.id.unwrap() as usize]) - normaliser - token.logprob).abs() < 1e-5);
@@ -189,10 +228,16 @@ fn the_template_comes_from_the_folder_or_the_options() {
     // With a template from the options or the folder, the weights are the next thing that is missing.
     let chosen = EngineOptions::default().with(|options| options.template = Some(ChatTemplate::ChatMl));
     assert!(matches!(load(chosen), Error::Io { path, .. } if path.ends_with("model.safetensors")));
-    let chatml = serde_json::json!({"chat_template": [{"name": "default", "template": ChatTemplate::ChatMl.jinja()}]});
+    let chatml =
+        serde_json::json!({"chat_template": [{"name": "default", "template": ChatTemplate::ChatMl.jinja()}]});
     write("tokenizer_config.json", &chatml.to_string());
-    assert!(matches!(load(EngineOptions::default()), Error::Io { path, .. } if path.ends_with("model.safetensors")));
-    assert!(matches!(Engine::load(Path::new("nowhere"), &Device::Cpu, EngineOptions::default()), Err(Error::Data(_))));
+    assert!(
+        matches!(load(EngineOptions::default()), Error::Io { path, .. } if path.ends_with("model.safetensors"))
+    );
+    assert!(matches!(
+        Engine::load(Path::new("nowhere"), &Device::Cpu, EngineOptions::default()),
+        Err(Error::Data(_))
+    ));
 }
 
 proptest! {
@@ -221,9 +266,13 @@ proptest! {
 fn ids_outside_the_vocabulary_are_refused_before_anything_runs() {
     let model = model(1, None);
     let mut cache = model.cache();
-    let error = model.forward(&mut [SequenceInput::new(&[1, 258], &mut cache, LogitsWanted::Last)], &mut Vec::new()).unwrap_err();
+    let error = model
+        .forward(&mut [SequenceInput::new(&[1, 258], &mut cache, LogitsWanted::Last)], &mut Vec::new())
+        .unwrap_err();
     assert!(matches!(error, Error::TokenId { id: 258, vocab_size: 258 }));
     assert!(cache.is_empty());
-    let error = model.forward(&mut [SequenceInput::new(&[], &mut cache, LogitsWanted::Last)], &mut Vec::new()).unwrap_err();
+    let error = model
+        .forward(&mut [SequenceInput::new(&[], &mut cache, LogitsWanted::Last)], &mut Vec::new())
+        .unwrap_err();
     assert!(matches!(error, Error::NoTokens));
 }

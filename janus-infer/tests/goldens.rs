@@ -12,7 +12,9 @@ const LOGIT: f32 = 3e-5;
 /// The logits of one document, in one forward pass.
 fn forward(model: &Model, tokens: &[u32]) -> Vec<f32> {
     let mut logits = Vec::new();
-    model.forward(&mut [SequenceInput::new(tokens, &mut model.cache(), LogitsWanted::All)], &mut logits).unwrap();
+    model
+        .forward(&mut [SequenceInput::new(tokens, &mut model.cache(), LogitsWanted::All)], &mut logits)
+        .unwrap();
     logits
 }
 
@@ -45,7 +47,8 @@ fn logits_are_those_of_transformers() {
             let expected = cases.f32(&format!("{case}.logits"));
             for row in 0..ids.len() / width {
                 for (first, end) in documents(&segments[row * width..][..width]) {
-                    let tokens: Vec<u32> = ids[row * width + first..row * width + end].iter().map(|id| *id as u32).collect();
+                    let tokens: Vec<u32> =
+                        ids[row * width + first..row * width + end].iter().map(|id| *id as u32).collect();
                     let got = forward(&model, &tokens);
                     let expected = &expected[(row * width + first) * vocab..(row * width + end) * vocab];
                     worst = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(worst, f32::max);
@@ -53,11 +56,17 @@ fn logits_are_those_of_transformers() {
                 }
             }
             for place in (0..ids.len()).filter(|place| segments[*place] < 0) {
-                assert!(ids[place] == 0 && expected[place * vocab..][..vocab].iter().all(|logit| *logit == 0.0), "{name} {case}: padding");
+                assert!(
+                    ids[place] == 0 && expected[place * vocab..][..vocab].iter().all(|logit| *logit == 0.0),
+                    "{name} {case}: padding"
+                );
             }
         }
         println!("{name}: {compared} logits, largest difference {worst:e}");
-        assert!(compared >= 140 * vocab && worst < LOGIT, "{name}: {compared} logits, largest difference {worst:e}");
+        assert!(
+            compared >= 140 * vocab && worst < LOGIT,
+            "{name}: {compared} logits, largest difference {worst:e}"
+        );
     }
 }
 
@@ -72,7 +81,9 @@ fn greedy_continuations_are_those_of_transformers() {
         let (mut cache, mut logits) = (model.cache(), Vec::new());
         let mut done = 0;
         while ids.len() < expected.len() {
-            model.forward(&mut [SequenceInput::new(&ids[done..], &mut cache, LogitsWanted::Last)], &mut logits).unwrap();
+            model
+                .forward(&mut [SequenceInput::new(&ids[done..], &mut cache, LogitsWanted::Last)], &mut logits)
+                .unwrap();
             done = ids.len();
             ids.push(argmax(&logits));
         }
@@ -100,7 +111,8 @@ fn rotary_frequencies_are_those_of_transformers() {
     for (name, folder) in models() {
         let config = ModelConfig::read(folder.join("config.json")).unwrap();
         let exponent = |i: usize| -2.0 * i as f64 / config.head_dim as f64;
-        let unscaled: Vec<f32> = (0..config.head_dim / 2).map(|i| config.rope_theta.powf(exponent(i)) as f32).collect();
+        let unscaled: Vec<f32> =
+            (0..config.head_dim / 2).map(|i| config.rope_theta.powf(exponent(i)) as f32).collect();
         let mut frequencies = unscaled.clone();
         config.rope_scaling.iter().for_each(|scaling| scaling.scale(&mut frequencies));
         let expected = Tensors::read(folder.join("cases.safetensors")).f32("frequencies");
@@ -137,7 +149,8 @@ fn sampling_filters_are_those_of_transformers() {
             let kept = sampler.candidates(&mut logits[row * vocab..][..vocab].to_vec());
             assert_eq!(kept.len() as u64, case["kept"][row].as_u64().unwrap(), "row {row} of {case}");
             let mut probabilities = vec![0f32; vocab];
-            kept.iter().for_each(|candidate| probabilities[candidate.id as usize] = candidate.probability as f32);
+            kept.iter()
+                .for_each(|candidate| probabilities[candidate.id as usize] = candidate.probability as f32);
             let expected = &expected[row * vocab..][..vocab];
             let worst = probabilities.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
             assert!(worst < 1e-6, "row {row} of {case}: {worst:e}");

@@ -120,8 +120,13 @@ fn gguf_of(extra: &[(&str, Value)], tensors: &[Tensor], data: &[u8]) -> Vec<u8> 
     ];
     let kept = usual.iter().filter(|(key, _)| !extra.iter().any(|(other, _)| other == key));
     let entries: Vec<_> = kept.chain(extra).collect();
-    let mut bytes =
-        [&b"GGUF"[..], &3u32.to_le_bytes(), &(tensors.len() as u64).to_le_bytes(), &(entries.len() as u64).to_le_bytes()].concat();
+    let mut bytes = [
+        &b"GGUF"[..],
+        &3u32.to_le_bytes(),
+        &(tensors.len() as u64).to_le_bytes(),
+        &(entries.len() as u64).to_le_bytes(),
+    ]
+    .concat();
     let mut put = |part: &[u8]| bytes.extend_from_slice(part);
     for (key, (kind, value)) in entries {
         put(&text(key).1);
@@ -141,8 +146,17 @@ fn gguf_of(extra: &[(&str, Value)], tensors: &[Tensor], data: &[u8]) -> Vec<u8> 
 }
 
 /// The number of a type, the bytes of its blocks, and the weights in a block.
-const BLOCKS: [(u32, usize, usize); 9] =
-    [(0, 4, 1), (1, 2, 1), (30, 2, 1), (2, 18, 32), (3, 20, 32), (8, 34, 32), (12, 144, 256), (13, 176, 256), (14, 210, 256)];
+const BLOCKS: [(u32, usize, usize); 9] = [
+    (0, 4, 1),
+    (1, 2, 1),
+    (30, 2, 1),
+    (2, 18, 32),
+    (3, 20, 32),
+    (8, 34, 32),
+    (12, 144, 256),
+    (13, 176, 256),
+    (14, 210, 256),
+];
 
 /// A valid model with one layer and matrices of all types: hidden size 256, two query heads of 16
 /// elements and one key/value head. With a `change`, the header states another type and other dimensions
@@ -202,11 +216,17 @@ fn a_valid_file_is_read_and_every_truncation_of_it_is_an_error() {
     for cut in 0..needed {
         match gguf_error(&bytes[..cut]) {
             Error::Truncated { name, end, file_len, .. } => {
-                assert!(name.starts_with("model.") && end > file_len && file_len == cut as u64, "{name}, cut at {cut}");
+                assert!(
+                    name.starts_with("model.") && end > file_len && file_len == cut as u64,
+                    "{name}, cut at {cut}"
+                );
                 assert!(cut >= bytes.len() - 4096 - 31);
             }
             Error::Header { problem, .. } | Error::Metadata { problem, .. } => {
-                assert!(matches!(problem, FormatProblem::Truncated { .. } | FormatProblem::Value { .. }) && cut < bytes.len() - 4096);
+                assert!(
+                    matches!(problem, FormatProblem::Truncated { .. } | FormatProblem::Value { .. })
+                        && cut < bytes.len() - 4096
+                );
             }
             other => panic!("cut at {cut}: {other}"),
         }
@@ -216,7 +236,9 @@ fn a_valid_file_is_read_and_every_truncation_of_it_is_an_error() {
 
 #[test]
 fn a_length_beyond_the_end_of_the_file_is_named() {
-    let counts = |tensors: u64, entries: u64| [&b"GGUF\x03\0\0\0"[..], &tensors.to_le_bytes(), &entries.to_le_bytes()].concat();
+    let counts = |tensors: u64, entries: u64| {
+        [&b"GGUF\x03\0\0\0"[..], &tensors.to_le_bytes(), &entries.to_le_bytes()].concat()
+    };
     let deep = (0..2000).fold(list(0, 0, &[]).1, |inner, _| list(9, 1, &inner).1);
     for (bytes, expected) in [
         (b"GGUF".to_vec(), "the version should be 4 bytes at offset 4"),
@@ -224,7 +246,10 @@ fn a_length_beyond_the_end_of_the_file_is_named() {
         (b"GGUF\x09\0\0\0".to_vec(), "the version is 9: expected 1, 2 or 3"),
         (counts(u64::MAX, 0), "the name of tensor 0 of 18446744073709551615 should be 8 bytes at offset 24"),
         (counts(0, u64::MAX), "the key of metadata entry 0 of 18446744073709551615 should be"),
-        (gguf(&[("k", (8, u64::MAX.to_le_bytes().into()))], &[]), "metadata k: the value should be 18446744073709551615 bytes"),
+        (
+            gguf(&[("k", (8, u64::MAX.to_le_bytes().into()))], &[]),
+            "metadata k: the value should be 18446744073709551615 bytes",
+        ),
         (gguf(&[("k", list(0, u64::MAX, &[]))], &[]), " is 18446744073709551615: expected at most the "),
         (gguf(&[("k", list(8, 4200, &[]))], &[]), " is 4200: expected at most the "),
         (gguf(&[("k", (9, deep))], &[]), "metadata k: the nesting of its lists is more than 4"),
@@ -232,13 +257,22 @@ fn a_length_beyond_the_end_of_the_file_is_named() {
         (gguf(&[("k", list(77, 1, &[0; 8]))], &[]), "metadata k: its type is 77"),
         (gguf(&[("k", (7, vec![2]))], &[]), "metadata k: a boolean is 2"),
         (gguf(&[("k", number(1)), ("k", number(1))], &[]), "metadata k: it occurs twice"),
-        (gguf(&[("general.alignment", number(0))], &[]), "general.alignment: it is 0: expected a power of two"),
-        (gguf(&[("general.alignment", number(48))], &[]), "general.alignment: it is 48: expected a power of two"),
+        (
+            gguf(&[("general.alignment", number(0))], &[]),
+            "general.alignment: it is 0: expected a power of two",
+        ),
+        (
+            gguf(&[("general.alignment", number(48))], &[]),
+            "general.alignment: it is 48: expected a power of two",
+        ),
         (
             gguf(&[("general.alignment", (10, u64::MAX.to_le_bytes().into()))], &[]),
             "general.alignment: it is 18446744073709551615: expected a power of two",
         ),
-        (gguf(&[("general.alignment", text("32"))], &[]), "general.alignment: it is of type String: expected a power of two"),
+        (
+            gguf(&[("general.alignment", text("32"))], &[]),
+            "general.alignment: it is of type String: expected a power of two",
+        ),
     ] {
         let error = gguf_error(&bytes).to_string();
         assert!(error.contains(expected), "{error}, expected {expected}");
@@ -253,8 +287,14 @@ fn a_tensor_with_a_wrong_entry_is_named() {
         (vec![("a", vec![16], 0, 0), ("a", vec![16], 0, 64)], "tensor a: it occurs twice"),
         (vec![("a", vec![1 << 40, 1 << 40], 0, 0)], "tensor a has"),
         (vec![("a", vec![u64::MAX, 2], 0, 0)], "tensor a has"),
-        (vec![("blk.0.attn_q.weight", vec![31, 2], 2, 0)], "tensor model.layers.0.self_attn.q_proj.weight, bytes "),
-        (vec![("token_embd.weight", vec![16, 1 << 20], 0, 32)], "tensor model.embed_tokens.weight should be bytes"),
+        (
+            vec![("blk.0.attn_q.weight", vec![31, 2], 2, 0)],
+            "tensor model.layers.0.self_attn.q_proj.weight, bytes ",
+        ),
+        (
+            vec![("token_embd.weight", vec![16, 1 << 20], 0, 32)],
+            "tensor model.embed_tokens.weight should be bytes",
+        ),
         (vec![("output_norm.weight", vec![16], 0, u64::MAX)], "tensor model.norm.weight should be bytes"),
         (vec![("output_norm.weight", vec![16], 0, 4096)], "tensor model.norm.weight should be bytes"),
         (vec![("a", vec![16], 0, 0), ("b", vec![16], 0, 32)], "tensor b should begin at byte"),
@@ -266,20 +306,29 @@ fn a_tensor_with_a_wrong_entry_is_named() {
     // A shape that differs from the config's is found when the tensor is read, and so is a missing tensor.
     let weights = open("model.gguf", &gguf(&[], &[("token_embd.weight", vec![16, 3], 0, 0)])).unwrap();
     let error = weights.read("model.embed_tokens.weight", &[4, 16]).unwrap_err();
-    assert!(matches!(error, Error::Shape { name, got, .. } if name == "model.embed_tokens.weight" && got == [3, 16]));
-    assert!(matches!(weights.read("model.norm.weight", &[16]), Err(Error::MissingTensor { name, .. }) if name == "model.norm.weight"));
+    assert!(
+        matches!(error, Error::Shape { name, got, .. } if name == "model.embed_tokens.weight" && got == [3, 16])
+    );
+    assert!(
+        matches!(weights.read("model.norm.weight", &[16]), Err(Error::MissingTensor { name, .. }) if name == "model.norm.weight")
+    );
 }
 
 /// Blocks were counted over the whole tensor: a row of 576 weights in Q4_K was read beyond its end, and
 /// one of 48 in Q4_0 from the middle of a block.
 #[test]
 fn rows_that_are_not_whole_blocks_are_refused_with_their_bytes() {
-    for (dimensions, kind, row) in [(vec![576, 192], 12, 576), (vec![48, 2], 2, 48), (vec![32, 8], 14, 32), (vec![16, 2, 8], 10, 16)] {
+    for (dimensions, kind, row) in
+        [(vec![576, 192], 12, 576), (vec![48, 2], 2, 48), (vec![32, 8], 14, 32), (vec![16, 2, 8], 10, 16)]
+    {
         let error = gguf_error(&gguf(&[], &[("blk.0.attn_k.weight", dimensions, kind, 0)]));
         let message = error.to_string();
         let Error::PartialBlocks { name, start, end, row: got, .. } = error else { panic!("{message}") };
         assert_eq!((&*name, got), ("model.layers.0.self_attn.k_proj.weight", row));
-        assert!(message.contains(&format!("{name}, bytes {start} to {end}, has rows of {row} weights")), "{message}");
+        assert!(
+            message.contains(&format!("{name}, bytes {start} to {end}, has rows of {row} weights")),
+            "{message}"
+        );
     }
     // A row of 512 weights is two blocks, and a row of 0 weights is no block.
     assert!(open("model.gguf", &gguf(&[], &[("a", vec![512, 2], 12, 0), ("b", vec![0, 7], 12, 0)])).is_ok());
@@ -290,14 +339,20 @@ fn rows_that_are_not_whole_blocks_are_refused_with_their_bytes() {
 fn every_type_is_read_or_refused() {
     let mut read = Vec::new();
     for kind in 0..64 {
-        let tensors = [("output_norm.weight", vec![256], kind, 0), ("token_embd.weight", vec![0, 4], kind, 2048)];
+        let tensors =
+            [("output_norm.weight", vec![256], kind, 0), ("token_embd.weight", vec![0, 4], kind, 2048)];
         match open("model.gguf", &gguf(&[], &tensors)) {
-            Ok(weights) => match (weights.read("model.norm.weight", &[256]), weights.read("model.embed_tokens.weight", &[4, 0])) {
+            Ok(weights) => match (
+                weights.read("model.norm.weight", &[256]),
+                weights.read("model.embed_tokens.weight", &[4, 0]),
+            ) {
                 (Ok(values), Ok(empty)) => {
                     assert!(values == [0.0; 256] && empty.is_empty(), "type {kind}: {values:?}");
                     read.push(kind);
                 }
-                (Err(error), _) | (_, Err(error)) => assert!(matches!(error, Error::Quantized { .. }), "type {kind}: {error}"),
+                (Err(error), _) | (_, Err(error)) => {
+                    assert!(matches!(error, Error::Quantized { .. }), "type {kind}: {error}")
+                }
             },
             Err(error) => assert!(error.to_string().contains(&format!("its type is {kind}:")), "{error}"),
         }
@@ -320,7 +375,11 @@ fn metadata_of_a_wrong_type_or_size_is_named() {
         ("llama.attention.key_length", number(u32::MAX), "head_dim is 4294967295"),
         ("llama.embedding_length", (5, (-16i32).to_le_bytes().into()), "expected a number, 0 or more"),
         ("llama.embedding_length", number(0), "hidden_size is 0"),
-        ("llama.embedding_length", (10, u64::MAX.to_le_bytes().into()), "hidden_size is 18446744073709551615"),
+        (
+            "llama.embedding_length",
+            (10, u64::MAX.to_le_bytes().into()),
+            "hidden_size is 18446744073709551615",
+        ),
         ("llama.block_count", number(u32::MAX), "num_hidden_layers is 4294967295"),
         ("llama.rope.dimension_count", number(4), "expected 8, the width of a head"),
         ("llama.rope.freq_base", float(f32::NAN), "rope_theta"),
@@ -330,7 +389,11 @@ fn metadata_of_a_wrong_type_or_size_is_named() {
         ("tokenizer.ggml.eos_token_id", (10, u64::MAX.to_le_bytes().into()), "expected a token id"),
         ("llama.rope.scaling.type", text("yarn"), "expected none or linear"),
         ("llama.rope.scaling.type", number(2), "expected a string"),
-        ("llama.rope.scaling.type", text("linear"), "expected a number, since llama.rope.scaling.type is linear"),
+        (
+            "llama.rope.scaling.type",
+            text("linear"),
+            "expected a number, since llama.rope.scaling.type is linear",
+        ),
     ] {
         let error = gguf_error(&gguf(&[(key, value)], std::slice::from_ref(&embedding))).to_string();
         assert!(error.contains(expected), "{key}: {error}, expected {expected}");
@@ -352,7 +415,9 @@ fn a_file_without_the_epsilon_of_its_norms_is_refused() {
 fn rope_scaling_is_read_and_checked() {
     const FACTORS: &str = "rope_freqs.weight";
     let scaling = |extra: &[(&str, Value)], tensors: &[Tensor]| {
-        open("model.gguf", &gguf(extra, tensors)).and_then(|weights| weights.config()).map(|config| config.rope_scaling)
+        open("model.gguf", &gguf(extra, tensors))
+            .and_then(|weights| weights.config())
+            .map(|config| config.rope_scaling)
     };
     let linear = [("llama.rope.scaling.type", text("linear")), ("llama.rope.scaling.factor", float(4.0))];
     assert_eq!(scaling(&linear, &[]).unwrap(), Some(RopeScaling::Linear { factor: 4.0 }));
@@ -367,7 +432,9 @@ fn rope_scaling_is_read_and_checked() {
     assert_eq!(janus_infer::ModelConfig::from_json(&config.to_json()).unwrap(), config);
     // Factors of 0, too few factors, and factors together with linear scaling.
     assert!(scaling(&[], &[(FACTORS, vec![4], 0, 0)]).unwrap_err().to_string().contains("factor is 0"));
-    assert!(matches!(scaling(&[], &[(FACTORS, vec![3], 0, 0)]), Err(Error::Shape { name, .. }) if name == FACTORS));
+    assert!(
+        matches!(scaling(&[], &[(FACTORS, vec![3], 0, 0)]), Err(Error::Shape { name, .. }) if name == FACTORS)
+    );
     assert!(
         matches!(scaling(&linear, &[(FACTORS, vec![4], 0, 0)]), Err(Error::Metadata { problem, .. }) if problem.to_string().contains(FACTORS))
     );
@@ -390,24 +457,36 @@ fn a_wrong_entry_of_a_safetensors_header_is_named() {
         (one(r#"{"dtype":"F99","shape":[1],"data_offsets":[0,4]}"#), "tensor a:"),
         (one(r#"{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}"#), "tensor a:"),
         (one(r#"{"dtype":"F32","shape":[1e9],"data_offsets":[0,4]}"#), "tensor a:"),
-        (one(r#"{"dtype":"F32","shape":[4611686018427387904,16],"data_offsets":[0,4]}"#), "tensor a has 4 bytes"),
+        (
+            one(r#"{"dtype":"F32","shape":[4611686018427387904,16],"data_offsets":[0,4]}"#),
+            "tensor a has 4 bytes",
+        ),
         (one(r#"{"dtype":"F32","shape":[2],"data_offsets":[0,4]}"#), "tensor a has 4 bytes, expected 8"),
         (one(r#"{"dtype":"F32","shape":[1],"data_offsets":[8,4]}"#), "tensor a has 0 bytes, expected 4"),
         (one(r#"{"dtype":"F32","shape":[16],"data_offsets":[4,68]}"#), "tensor a should be bytes"),
-        (one(r#"{"dtype":"F32","shape":[1],"data_offsets":[18446744073709551611,18446744073709551615]}"#), "tensor a should be bytes"),
         (
-            one(r#"{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"b":{"dtype":"F32","shape":[4],"data_offsets":[12,28]}"#),
+            one(r#"{"dtype":"F32","shape":[1],"data_offsets":[18446744073709551611,18446744073709551615]}"#),
+            "tensor a should be bytes",
+        ),
+        (
+            one(
+                r#"{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"b":{"dtype":"F32","shape":[4],"data_offsets":[12,28]}"#,
+            ),
             "tensor b should begin at byte",
         ),
     ] {
         let error = open("model.safetensors", &bytes).err().expect("the file is bad").to_string();
         assert!(error.contains(expected), "{error}, expected {expected}");
     }
-    let whole = one(r#"{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"b":{"dtype":"F16","shape":[24],"data_offsets":[16,64]}"#);
+    let whole = one(
+        r#"{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"b":{"dtype":"F16","shape":[24],"data_offsets":[16,64]}"#,
+    );
     assert_eq!(open("model.safetensors", &whole).unwrap().names(), ["a", "b"]);
     for cut in 0..whole.len() {
         match open("model.safetensors", &whole[..cut]).err().expect("the file is truncated") {
-            Error::Truncated { name, end, file_len, .. } => assert!(["a", "b"].contains(&&*name) && end > file_len),
+            Error::Truncated { name, end, file_len, .. } => {
+                assert!(["a", "b"].contains(&&*name) && end > file_len)
+            }
             Error::Header { .. } | Error::Io { .. } => assert!(cut < whole.len() - 64),
             other => panic!("cut at {cut}: {other}"),
         }
@@ -445,7 +524,8 @@ fn small_safetensors() -> Vec<u8> {
     for (name, shape) in tensors {
         let start = end;
         end += 2 * shape.iter().product::<usize>();
-        entries.insert(name, serde_json::json!({"dtype": "BF16", "shape": shape, "data_offsets": [start, end]}));
+        entries
+            .insert(name, serde_json::json!({"dtype": "BF16", "shape": shape, "data_offsets": [start, end]}));
     }
     safetensors(&serde_json::Value::Object(entries).to_string(), end)
 }

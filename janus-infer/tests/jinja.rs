@@ -34,7 +34,8 @@ fn ids(value: &Value) -> Vec<u32> {
 #[test]
 fn texts_and_ids_equal_those_of_transformers() {
     let reference = reference();
-    let conversations: Vec<Vec<Message>> = serde_json::from_value(reference["conversations"].clone()).unwrap();
+    let conversations: Vec<Vec<Message>> =
+        serde_json::from_value(reference["conversations"].clone()).unwrap();
     let tokenizers = ["byte_level", "metaspace"].map(|name| (name, tokenizer(&reference, name)));
     let (mut rendered, mut refused) = (0, 0);
     for case in reference["cases"].as_array().unwrap() {
@@ -47,9 +48,17 @@ fn texts_and_ids_equal_those_of_transformers() {
             refused += 1;
             continue;
         }
-        assert_eq!(template.render(messages).unwrap(), case["text"].as_str().unwrap(), "{name} of {messages:?}");
+        assert_eq!(
+            template.render(messages).unwrap(),
+            case["text"].as_str().unwrap(),
+            "{name} of {messages:?}"
+        );
         for (kind, tokenizer) in &tokenizers {
-            assert_eq!(template.encode(messages, tokenizer).unwrap(), ids(&case["ids"][kind]), "{name}, {kind}");
+            assert_eq!(
+                template.encode(messages, tokenizer).unwrap(),
+                ids(&case["ids"][kind]),
+                "{name}, {kind}"
+            );
         }
         rendered += 1;
     }
@@ -60,7 +69,8 @@ fn texts_and_ids_equal_those_of_transformers() {
 #[test]
 fn our_own_templates_are_rendered_as_by_transformers() {
     let reference = reference();
-    let conversations: Vec<Vec<Message>> = serde_json::from_value(reference["conversations"].clone()).unwrap();
+    let conversations: Vec<Vec<Message>> =
+        serde_json::from_value(reference["conversations"].clone()).unwrap();
     for template in [MistralInstruct, ChatMl] {
         let name = template.to_string();
         assert_eq!(reference["templates"][&name]["text"], template.jinja(), "{name}");
@@ -85,7 +95,9 @@ fn the_text_of_a_special_token_in_a_message_stays_text() {
             let tokenizer = tokenizer(&reference, kind);
             let special = tokenizer.special_tokens();
             assert_eq!(special.len(), 13);
-            let count = |ids: &[u32]| ids.iter().filter(|id| special.iter().any(|(special, _)| special == *id)).count();
+            let count = |ids: &[u32]| {
+                ids.iter().filter(|id| special.iter().any(|(special, _)| special == *id)).count()
+            };
             let plain = count(&template.encode(&typed("x"), &tokenizer).unwrap());
             for (id, token) in &special {
                 // The last two texts contain the private-use character that would replace it, and a part
@@ -105,7 +117,11 @@ fn the_end_of_turn_is_the_token_that_the_template_writes() {
     let reference = reference();
     let tokenizer = tokenizer(&reference, "byte_level");
     let ends = |name: &str| -> Vec<String> {
-        template(&reference, name).end_ids(&tokenizer).into_iter().map(|id| tokenizer.token(id).unwrap()).collect()
+        template(&reference, name)
+            .end_ids(&tokenizer)
+            .into_iter()
+            .map(|id| tokenizer.token(id).unwrap())
+            .collect()
     };
     assert_eq!(ends("llama3"), ["<|eot_id|>"]);
     assert_eq!(ends("zephyr"), ["</s>"]);
@@ -231,10 +247,17 @@ fn a_template_is_replaced_by_a_built_in_one_only_if_it_formats_alike() {
         assert_eq!(recognised(text, special), expected, "{text}");
     }
     let trimmed = turns.replace("m.content", "(m.content | trim)");
-    let own: [(&str, &[&str]); 5] =
-        [(&format!("{default}{turns}"), &chatml), (&trimmed, &chatml), (turns, &[]), (&sys, &[]), (&refuses, &["[INST]", "[/INST]"])];
+    let own: [(&str, &[&str]); 5] = [
+        (&format!("{default}{turns}"), &chatml),
+        (&trimmed, &chatml),
+        (turns, &[]),
+        (&sys, &[]),
+        (&refuses, &["[INST]", "[/INST]"]),
+    ];
     for (text, special) in own {
-        let Template::Jinja(template) = recognised(text, special) else { panic!("replaced by a built-in template: {text}") };
+        let Template::Jinja(template) = recognised(text, special) else {
+            panic!("replaced by a built-in template: {text}")
+        };
         assert_eq!(template.source(), text);
     }
 }
@@ -243,12 +266,16 @@ fn a_template_is_replaced_by_a_built_in_one_only_if_it_formats_alike() {
 fn an_engine_uses_its_models_own_template() {
     use janus_core::{ChatModel as _, ChatRequest, SamplingParams};
     let reference = reference();
-    let config =
-        serde_json::json!({ "chat_template": reference["templates"]["gemma"]["text"], "bos_token": "<bos>", "eos_token": "<eos>" });
+    let config = serde_json::json!({ "chat_template": reference["templates"]["gemma"]["text"], "bos_token": "<bos>", "eos_token": "<eos>" });
     let folder = folder(&reference, &config);
     let engine = Engine::load(folder.path(), &Device::Cpu, EngineOptions::default()).unwrap();
-    let ask = |id: &str, messages: Vec<Message>| ChatRequest::new(id, messages).with_sampling(SamplingParams::greedy(3));
-    let answers = engine.generate(&[ask("a", vec![Message::user("Hi")]), ask("b", vec![Message::system("S"), Message::user("Hi")])]);
+    let ask = |id: &str, messages: Vec<Message>| {
+        ChatRequest::new(id, messages).with_sampling(SamplingParams::greedy(3))
+    };
+    let answers = engine.generate(&[
+        ask("a", vec![Message::user("Hi")]),
+        ask("b", vec![Message::system("S"), Message::user("Hi")]),
+    ]);
     // <bos>, <start_of_turn>user\nHi<end_of_turn>\n, <start_of_turn>model\n
     assert_eq!(answers[0].as_ref().unwrap()[0].prompt_tokens, 1 + (1 + 5 + 2 + 1 + 1) + (1 + 6));
     let error = answers[1].as_ref().unwrap_err().to_string();

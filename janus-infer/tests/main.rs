@@ -1,4 +1,5 @@
-//! Model files, engine, server and remote models, seen from outside. One program, so that its dependencies are linked once.
+//! Model files, engine, server and remote models, seen from outside. One program, so that its dependencies
+//! are linked once.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, and so may its helpers")]
 
 #[cfg(feature = "local")]

@@ -13,7 +13,8 @@ use crate::example;
 use crate::stub::{Received, Reply, Stub};
 
 fn request(id: usize) -> ChatRequest {
-    ChatRequest::new(id.to_string(), [Message::user(format!("question {id}"))]).with_sampling(SamplingParams::greedy(100))
+    ChatRequest::new(id.to_string(), [Message::user(format!("question {id}"))])
+        .with_sampling(SamplingParams::greedy(100))
 }
 
 /// Many quick retries.
@@ -34,7 +35,10 @@ fn model(options: RemoteOptions) -> RemoteModel {
 fn misbehave(received: &Received) -> Reply {
     let good = Reply::text(&format!("answer to {}", received.last_message()));
     match received.number % 20 {
-        1 => Reply { headers: vec![("retry-after", "0.01".into())], ..Reply::status(429, r#"{"error": {"message": "slow down"}}"#) },
+        1 => Reply {
+            headers: vec![("retry-after", "0.01".into())],
+            ..Reply::status(429, r#"{"error": {"message": "slow down"}}"#)
+        },
         4 => Reply::status(500, "<html>oops</html>"),
         7 => Reply { cut: Some(0), ..good },
         9 => Reply { cut: Some(150), ..good },
@@ -93,7 +97,11 @@ fn a_killed_run_sends_only_the_missing_requests_when_restarted() {
         assert_eq!(answer.unwrap()[0].text, format!("answer to question {index}"));
     }
     let sent: HashSet<String> = answered.lock().unwrap().iter().cloned().collect();
-    assert_eq!((sent.len(), answered.lock().unwrap().len()), (300 - kept, 300 - kept), "each missing one was answered once");
+    assert_eq!(
+        (sent.len(), answered.lock().unwrap().len()),
+        (300 - kept, 300 - kept),
+        "each missing one was answered once"
+    );
 }
 
 #[test]
@@ -120,28 +128,45 @@ fn the_delay_that_the_server_requests_is_waited_for() {
         if received.number == 0 { busy } else { Reply::text("ok") }
     });
     let backoff = Backoff::new(Duration::from_millis(1), Duration::from_secs(5));
-    model(options(&stub).with(|options| options.backoff = backoff)).generate(&[request(0)])[0].as_ref().unwrap();
+    model(options(&stub).with(|options| options.backoff = backoff)).generate(&[request(0)])[0]
+        .as_ref()
+        .unwrap();
     let times = times.lock().unwrap();
     assert!(times[1] - times[0] >= Duration::from_millis(300));
 
     // A delay of an hour is an error at once.
-    let stub = Stub::start(|_| Reply { headers: vec![("retry-after", "3600".into())], ..Reply::status(503, "closed for today") });
+    let stub = Stub::start(|_| Reply {
+        headers: vec![("retry-after", "3600".into())],
+        ..Reply::status(503, "closed for today")
+    });
     let error = model(options(&stub)).generate(&[request(0)]).remove(0).unwrap_err();
     assert_eq!(stub.received(), 1);
-    assert!(source(&error).contains("gave up after 1 attempts: the server answered 503: closed for today"), "{error:?}");
+    assert!(
+        source(&error).contains("gave up after 1 attempts: the server answered 503: closed for today"),
+        "{error:?}"
+    );
 }
 
 #[test]
 fn a_very_long_delay_for_one_request_fails_the_others_at_once() {
     for pause in ["3600", "1000000000"] {
-        let stub = Stub::start(move |_| Reply { headers: vec![("retry-after", pause.into())], ..Reply::status(429, "") });
+        let stub = Stub::start(move |_| Reply {
+            headers: vec![("retry-after", pause.into())],
+            ..Reply::status(429, "")
+        });
         let model = model(options(&stub).with(|options| options.concurrency = 8));
         let (start, requests) = (Instant::now(), (0..100).map(request).collect::<Vec<_>>());
-        let errors: Vec<String> = model.generate(&requests).into_iter().map(|answer| source(&answer.unwrap_err())).collect();
+        let errors: Vec<String> =
+            model.generate(&requests).into_iter().map(|answer| source(&answer.unwrap_err())).collect();
         assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
         assert!((1..=8).contains(&stub.received()), "only those in flight were sent: {}", stub.received());
-        let paused = errors.iter().filter(|error| error.starts_with("not sent: the server asked us to wait")).count();
-        assert_eq!((paused, model.usage().requests as usize), (100 - stub.received(), stub.received()), "{errors:?}");
+        let paused =
+            errors.iter().filter(|error| error.starts_with("not sent: the server asked us to wait")).count();
+        assert_eq!(
+            (paused, model.usage().requests as usize),
+            (100 - stub.received(), stub.received()),
+            "{errors:?}"
+        );
     }
 }
 
@@ -165,23 +190,39 @@ fn a_refusal_is_not_retried_and_its_usage_counts() {
 
 /// Answers with the extended parameters that were sent.
 fn extensions_sent(received: &Received) -> Reply {
-    Reply::text(&serde_json::json!([received.body["top_k"], received.body["min_p"], received.body["repetition_penalty"]]).to_string())
+    Reply::text(
+        &serde_json::json!([
+            received.body["top_k"],
+            received.body["min_p"],
+            received.body["repetition_penalty"]
+        ])
+        .to_string(),
+    )
 }
 
 #[test]
 fn neutral_parameters_are_sent_to_a_server_that_may_have_other_defaults() {
-    let models = |owner: &'static str| move || Reply::status(200, format!(r#"{{"data": [{{"id": "judge", "owned_by": "{owner}"}}]}}"#));
-    let text = |model: &RemoteModel| model.generate(&[request(0), request(1)]).remove(1).unwrap()[0].text.clone();
+    let models = |owner: &'static str| {
+        move || Reply::status(200, format!(r#"{{"data": [{{"id": "judge", "owned_by": "{owner}"}}]}}"#))
+    };
+    let text =
+        |model: &RemoteModel| model.generate(&[request(0), request(1)]).remove(1).unwrap()[0].text.clone();
     for (owner, expected) in [("janus", "[-1,0.0,1.0]"), ("openai", "[null,null,null]")] {
         let stub = Stub::start_with(models(owner), extensions_sent);
         let detecting = model(options(&stub));
         assert_eq!(detecting.knows_extensions(), None);
         assert_eq!((text(&detecting), text(&detecting)), (expected.to_string(), expected.to_string()));
-        assert_eq!((detecting.knows_extensions(), stub.model_queries()), (Some(owner == "janus"), 1), "detected once");
+        assert_eq!(
+            (detecting.knows_extensions(), stub.model_queries()),
+            (Some(owner == "janus"), 1),
+            "detected once"
+        );
         assert_eq!(detecting.usage().requests, 4);
     }
     let stub = Stub::start_with(models("janus"), extensions_sent);
-    for (extensions, expected) in [(Extensions::Known, "[-1,0.0,1.0]"), (Extensions::Unknown, "[null,null,null]")] {
+    for (extensions, expected) in
+        [(Extensions::Known, "[-1,0.0,1.0]"), (Extensions::Unknown, "[null,null,null]")]
+    {
         assert_eq!(text(&model(options(&stub).with(|options| options.extensions = extensions))), expected);
     }
     assert_eq!(stub.model_queries(), 0);
@@ -203,11 +244,20 @@ fn a_server_without_a_list_of_models_is_used_without_extensions() {
     let stub = Stub::start_with(models, extensions_sent);
     assert_eq!(model(options(&stub)).generate(&[request(0)]).remove(0).unwrap()[0].text, "[-1,0.0,1.0]");
     // If no server can be reached, every request fails with the reason.
-    let unreachable =
-        model(options(&stub).with(|options| options.base_url = "http://127.0.0.1:9/v1".into()).with(|options| options.attempts = 2));
-    let errors: Vec<String> =
-        unreachable.generate(&[request(0), request(1)]).into_iter().map(|answer| source(&answer.unwrap_err())).collect();
-    assert!(errors.iter().all(|error| error.starts_with("gave up after 2 attempts: the connection failed")), "{errors:?}");
+    let unreachable = model(
+        options(&stub)
+            .with(|options| options.base_url = "http://127.0.0.1:9/v1".into())
+            .with(|options| options.attempts = 2),
+    );
+    let errors: Vec<String> = unreachable
+        .generate(&[request(0), request(1)])
+        .into_iter()
+        .map(|answer| source(&answer.unwrap_err()))
+        .collect();
+    assert!(
+        errors.iter().all(|error| error.starts_with("gave up after 2 attempts: the connection failed")),
+        "{errors:?}"
+    );
 }
 
 #[test]
@@ -220,7 +270,11 @@ fn late_responses_time_out() {
     let start = Instant::now();
     let error = model(options).generate(&[request(0)]).remove(0).unwrap_err();
     assert!(start.elapsed() < Duration::from_secs(4));
-    assert!(source(&error).starts_with("gave up after 2 attempts: no complete response arrived in time"), "{}", source(&error));
+    assert!(
+        source(&error).starts_with("gave up after 2 attempts: no complete response arrived in time"),
+        "{}",
+        source(&error)
+    );
 }
 
 fn source(error: &ModelError) -> String {
@@ -264,7 +318,8 @@ fn one_flagged_input_is_one_failed_request() {
         false => Reply::text("ok"),
     });
     let answers = model(options(&stub)).generate(&(0..8).map(request).collect::<Vec<_>>());
-    let failed: Vec<String> = answers.iter().filter_map(|answer| answer.as_ref().err()).map(ToString::to_string).collect();
+    let failed: Vec<String> =
+        answers.iter().filter_map(|answer| answer.as_ref().err()).map(ToString::to_string).collect();
     assert_eq!(failed, ["request 3: the server answered 403: the input was flagged"]);
     assert_eq!(stub.received(), 8, "nothing is sent twice");
 }
@@ -287,7 +342,10 @@ fn an_invalid_request_is_an_error_and_not_retried() {
 fn a_redirect_is_not_followed() {
     let other = Stub::start(|_| Reply::text("stolen"));
     let target = other.url();
-    let stub = Stub::start(move |_| Reply { headers: vec![("location", format!("{target}/chat/completions"))], ..Reply::status(307, "") });
+    let stub = Stub::start(move |_| Reply {
+        headers: vec![("location", format!("{target}/chat/completions"))],
+        ..Reply::status(307, "")
+    });
     let options = options(&stub).with(|options| options.key = Some(ApiKey::new("sk").unwrap()));
     assert!(model(options).generate(&[request(0)])[0].is_err());
     assert_eq!(other.received(), 0);

@@ -36,7 +36,8 @@ fn move_head(folder: &Path) {
 
 fn random(name: &str, shape: &[usize]) -> Tensor {
     let mut rng = janus_core::stream(9, name);
-    let values = (0..shape.iter().product()).map(|_| if shape.len() == 1 { 1.0 } else { rng.random_range(-0.4f32..0.4) });
+    let values = (0..shape.iter().product())
+        .map(|_| if shape.len() == 1 { 1.0 } else { rng.random_range(-0.4f32..0.4) });
     Tensor::from_vec(values.collect::<Vec<_>>(), shape, &Device::Cpu).unwrap()
 }
 
@@ -53,7 +54,8 @@ fn folder(model_type: &str, extra: &str) -> tempfile::TempDir {
     .unwrap();
     fs::write(folder.path().join("config.json"), config.to_json()).unwrap();
     let backbone = config.tensors().into_iter().filter(|(name, _)| name != "lm_head.weight");
-    let weights: HashMap<String, Tensor> = backbone.map(|(name, shape)| (name.clone(), random(&name, &shape))).collect();
+    let weights: HashMap<String, Tensor> =
+        backbone.map(|(name, shape)| (name.clone(), random(&name, &shape))).collect();
     candle_core::safetensors::save(&weights, folder.path().join("model.safetensors")).unwrap();
     let head = HashMap::from([(VALUE_HEAD.to_string(), random(VALUE_HEAD, &[1, 24]))]);
     candle_core::safetensors::save(&head, folder.path().join("value_head.safetensors")).unwrap();
@@ -75,7 +77,9 @@ fn rewards(engine: &RewardEngine, conversations: &[Vec<Message>]) -> Vec<f32> {
 #[test]
 fn rewards_are_those_of_openrlhf() {
     let mut compared = 0;
-    for (name, golden) in models().into_iter().filter(|(_, golden)| golden.join("value_head.safetensors").exists()) {
+    for (name, golden) in
+        models().into_iter().filter(|(_, golden)| golden.join("value_head.safetensors").exists())
+    {
         let folder = tempfile::tempdir().unwrap();
         for file in ["config.json", "model.safetensors", "value_head.safetensors"] {
             fs::copy(golden.join(file), folder.path().join(file)).unwrap();
@@ -84,7 +88,9 @@ fn rewards_are_those_of_openrlhf() {
         let cases = Tensors::read(golden.join("cases.safetensors"));
         let (ids, mask) = (cases.ids("rm.input_ids_left"), cases.i64("rm.attention_mask_left"));
         let width = cases.shape("rm.input_ids_left")[1];
-        let real = |(ids, mask): (&[u32], &[i64])| ids.iter().zip(mask).filter(|(_, mask)| **mask == 1).map(|(id, _)| *id).collect();
+        let real = |(ids, mask): (&[u32], &[i64])| {
+            ids.iter().zip(mask).filter(|(_, mask)| **mask == 1).map(|(id, _)| *id).collect()
+        };
         let rows: Vec<Vec<u32>> = ids.chunks(width).zip(mask.chunks(width)).map(real).collect();
         let expected = [cases.f32("rm.chosen_rewards"), cases.f32("rm.rejected_rewards")].concat();
         assert_eq!((rows.len(), expected.len()), (12, 12));
@@ -96,7 +102,10 @@ fn rewards_are_those_of_openrlhf() {
         assert!(worst < 1e-5, "{name}: {values:?}, expected {expected:?}");
         move_head(folder.path());
         let theirs = load(folder.path());
-        assert_eq!((separate_head.layout(), theirs.layout()), (RewardLayout::Conversation, RewardLayout::OpenRlhf));
+        assert_eq!(
+            (separate_head.layout(), theirs.layout()),
+            (RewardLayout::Conversation, RewardLayout::OpenRlhf)
+        );
         assert_eq!(theirs.values(&rows).unwrap(), values);
         compared += 1;
     }
@@ -108,14 +117,20 @@ fn a_reward_does_not_depend_on_the_batch() {
     for (model_type, extra) in [("mistral", ""), ("llama", r#", "tie_word_embeddings": true"#)] {
         let folder = folder(model_type, extra);
         let long = "the wind ".repeat(12);
-        let conversations: Vec<_> =
-            [("be brief", "a kite"), ("be brief", "a kite flies"), ("be brief", &long), ("be kind", "a kite"), ("be brief", "")]
-                .into_iter()
-                .map(|(system, answer)| answered(system, answer))
-                .collect();
+        let conversations: Vec<_> = [
+            ("be brief", "a kite"),
+            ("be brief", "a kite flies"),
+            ("be brief", &long),
+            ("be kind", "a kite"),
+            ("be brief", ""),
+        ]
+        .into_iter()
+        .map(|(system, answer)| answered(system, answer))
+        .collect();
         let engine = load(folder.path());
         let together = rewards(&engine, &conversations);
-        let alone: Vec<f32> = conversations.iter().map(|one| rewards(&engine, std::slice::from_ref(one))[0]).collect();
+        let alone: Vec<f32> =
+            conversations.iter().map(|one| rewards(&engine, std::slice::from_ref(one))[0]).collect();
         assert_eq!(together, alone);
         assert!((0..5).all(|i| (0..i).all(|j| together[i] != together[j])), "{together:?}");
         for batch_tokens in [1, 60, 150] {
@@ -150,20 +165,28 @@ fn the_openrlhf_layout_ends_with_a_space_and_the_end_of_text() {
 fn the_openrlhf_layout_has_the_ids_of_the_whole_text() {
     let folder = tempfile::tempdir().unwrap();
     write_tokenizer(folder.path());
-    fs::copy(goldens().join("tokenizers/byte_fallback/tokenizer.json"), folder.path().join("tokenizer.json")).unwrap();
+    fs::copy(goldens().join("tokenizers/byte_fallback/tokenizer.json"), folder.path().join("tokenizer.json"))
+        .unwrap();
     let config = r#"{"model_type": "mistral", "vocab_size": 656, "hidden_size": 4, "intermediate_size": 4, "num_hidden_layers": 1,
         "num_attention_heads": 1, "max_position_embeddings": 512, "eos_token_id": 2, "tie_word_embeddings": true}"#;
     fs::write(folder.path().join("config.json"), config).unwrap();
     let mut tensors = ModelConfig::from_json(config).unwrap().tensors();
     tensors.push((VALUE_HEAD.into(), vec![1, 4]));
-    let weights: HashMap<String, Tensor> = tensors.into_iter().map(|(name, shape)| (name.clone(), random(&name, &shape))).collect();
+    let weights: HashMap<String, Tensor> =
+        tensors.into_iter().map(|(name, shape)| (name.clone(), random(&name, &shape))).collect();
     candle_core::safetensors::save(&weights, folder.path().join("model.safetensors")).unwrap();
     let engine = load(folder.path());
     assert_eq!(engine.layout(), RewardLayout::OpenRlhf);
-    for response in ["A kite is a toy.", "1. One\n2. Two\n", "  \"Quoted\" [/INST]", "über 日本語 🪁", "", "x  y"] {
+    for response in
+        ["A kite is a toy.", "1. One\n2. Two\n", "  \"Quoted\" [/INST]", "über 日本語 🪁", "", "x  y"]
+    {
         let whole = format!("<s>[INST] be brief\nwhat is a kite? [/INST] {} </s>", response.trim());
         let ids = engine.tokenizer().encode_with_specials(&whole).unwrap();
-        assert_eq!(rewards(&engine, &[answered("be brief", response)]), engine.values(&[&ids]).unwrap(), "{response:?}");
+        assert_eq!(
+            rewards(&engine, &[answered("be brief", response)]),
+            engine.values(&[&ids]).unwrap(),
+            "{response:?}"
+        );
     }
 }
 
@@ -187,8 +210,14 @@ fn a_head_is_found_by_the_name_that_the_config_states() {
     let head = weights.remove(VALUE_HEAD).unwrap();
     weights.insert("score.weight".into(), head);
     candle_core::safetensors::save(&weights, &file).unwrap();
-    let error = || RewardEngine::load(folder.path(), &Device::Cpu, RewardOptions::default()).err().unwrap().to_string();
-    assert!(error().contains("value_head.weight") && error().contains("value_head.safetensors"), "{}", error());
+    let error = || {
+        RewardEngine::load(folder.path(), &Device::Cpu, RewardOptions::default()).err().unwrap().to_string()
+    };
+    assert!(
+        error().contains("value_head.weight") && error().contains("value_head.safetensors"),
+        "{}",
+        error()
+    );
     state("scores".into());
     assert!(error().contains("a tensor scores.weight"), "{}", error());
     state(5.into());
@@ -222,7 +251,9 @@ fn conversations_without_a_reward_are_errors_and_the_others_are_scored() {
     let (good, long) = (answered("be brief", "a kite"), answered("be brief", &"wind ".repeat(200)));
     let answers = engine.rewards(&[good.clone(), good[..2].to_vec(), vec![], long, good.clone()]);
     assert!(answers[0].is_ok() && answers[0].as_ref().unwrap() == answers[4].as_ref().unwrap());
-    assert!(matches!(&answers[1], Err(ModelError::Request { id, reason }) if id == "1" && reason.contains("assistant")));
+    assert!(
+        matches!(&answers[1], Err(ModelError::Request { id, reason }) if id == "1" && reason.contains("assistant"))
+    );
     assert!(matches!(&answers[2], Err(ModelError::Request { id, .. }) if id == "2"));
     // OpenRLHF would truncate the answer here.
     assert!(matches!(&answers[3], Err(ModelError::TooLong { id, context: 200, .. }) if id == "3"));

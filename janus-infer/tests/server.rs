@@ -6,7 +6,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use janus_core::{ChatModel, ChatRequest, Composer, Message, ModelError, PreferenceSet, RewardModel, SamplingParams};
+use janus_core::{
+    ChatModel, ChatRequest, Composer, Message, ModelError, PreferenceSet, RewardModel, SamplingParams,
+};
 use janus_infer::EngineOptions;
 use janus_infer::server::{BearerToken, ServerError, ServerOptions};
 use serde_json::{Value, json};
@@ -53,7 +55,8 @@ impl Gate {
 
     fn wait_for_request(&self) {
         let guard = self.0.0.lock().unwrap();
-        let (_guard, timeout) = self.0.1.wait_timeout_while(guard, TIMEOUT, |(waiting, _)| *waiting == 0).unwrap();
+        let (_guard, timeout) =
+            self.0.1.wait_timeout_while(guard, TIMEOUT, |(waiting, _)| *waiting == 0).unwrap();
         assert!(!timeout.timed_out());
     }
 }
@@ -121,19 +124,26 @@ fn an_answer_equals_the_engines() {
         seed: 3,
         ..SamplingParams::default()
     };
-    let request = ChatRequest::new("api", [Message::system("be"), Message::user("hello")]).with_sampling(sampling);
+    let request =
+        ChatRequest::new("api", [Message::system("be"), Message::user("hello")]).with_sampling(sampling);
     let expected = engine().generate(&[request]).remove(0).unwrap();
     assert_eq!((&answer["object"], &answer["model"]), (&json!("chat.completion"), &json!("tiny")));
     assert!(answer["id"].as_str().unwrap().starts_with("chatcmpl-"));
     for (index, generation) in expected.iter().enumerate() {
         let choice = &answer["choices"][index];
         assert_eq!((&choice["index"], &choice["message"]["role"]), (&json!(index), &json!("assistant")));
-        assert_eq!((&choice["message"]["content"], &choice["logprobs"]), (&json!(generation.text), &Value::Null));
+        assert_eq!(
+            (&choice["message"]["content"], &choice["logprobs"]),
+            (&json!(generation.text), &Value::Null)
+        );
         assert_eq!(choice["finish_reason"], json!(generation.finish_reason));
     }
     let completion: usize = expected.iter().map(|generation| generation.completion_tokens).sum();
     let prompt = expected[0].prompt_tokens;
-    assert_eq!(answer["usage"], json!({ "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion }));
+    assert_eq!(
+        answer["usage"],
+        json!({ "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion })
+    );
 }
 
 /// Joins the chunks of a stream by choice: text, logprobs, finish reason.
@@ -142,7 +152,9 @@ fn join_chunks(events: &[Value]) -> BTreeMap<u64, (String, Vec<Value>, Value)> {
     for choice in events.iter().flat_map(|event| event["choices"].as_array().unwrap()) {
         let (text, logprobs, finish) = choices.entry(choice["index"].as_u64().unwrap()).or_default();
         assert!(finish.is_null(), "a chunk after the last one: {choice}");
-        text.push_str(choice["delta"]["content"].as_str().or_else(|| choice["text"].as_str()).unwrap_or_default());
+        text.push_str(
+            choice["delta"]["content"].as_str().or_else(|| choice["text"].as_str()).unwrap_or_default(),
+        );
         logprobs.extend(choice["logprobs"]["content"].as_array().into_iter().flatten().cloned());
         *finish = choice["finish_reason"].clone();
     }
@@ -166,14 +178,18 @@ fn a_stream_equals_the_whole_response() {
         let events = server.chat(&streamed).events();
         let (usage, chunks) = events.split_last().unwrap();
         assert_eq!((&usage["usage"], &usage["choices"]), (&whole["usage"], &json!([])));
-        assert!(
-            chunks.iter().all(|chunk| chunk["object"] == "chat.completion.chunk" && chunk["id"] == usage["id"] && chunk["usage"].is_null())
-        );
+        assert!(chunks.iter().all(|chunk| chunk["object"] == "chat.completion.chunk"
+            && chunk["id"] == usage["id"]
+            && chunk["usage"].is_null()));
         let choices = join_chunks(chunks);
         let expected = whole["choices"].as_array().unwrap();
         assert_eq!(choices.len(), expected.len());
         for ((text, logprobs, finish), whole) in choices.values().zip(expected) {
-            assert_eq!((&json!(text), finish), (&whole["message"]["content"], &whole["finish_reason"]), "{fields}");
+            assert_eq!(
+                (&json!(text), finish),
+                (&whole["message"]["content"], &whole["finish_reason"]),
+                "{fields}"
+            );
             assert_eq!(&json!(logprobs), whole["logprobs"].get("content").unwrap_or(&json!([])), "{fields}");
         }
         assert_eq!(chunks[0]["choices"][0]["delta"], json!({ "role": "assistant", "content": "" }));
@@ -183,7 +199,11 @@ fn a_stream_equals_the_whole_response() {
 #[test]
 fn logprobs_have_tokens_and_bytes() {
     let server = start(ServerOptions::default());
-    let answer = server.chat(&hello(json!({ "logprobs": true, "top_logprobs": 2, "temperature": 0, "repetition_penalty": 1 }))).json();
+    let answer = server
+        .chat(&hello(
+            json!({ "logprobs": true, "top_logprobs": 2, "temperature": 0, "repetition_penalty": 1 }),
+        ))
+        .json();
     let content = answer["choices"][0]["logprobs"]["content"].as_array().unwrap();
     assert_eq!(content.len() as u64, answer["usage"]["completion_tokens"].as_u64().unwrap());
     for entry in content {
@@ -203,13 +223,18 @@ fn logprobs_have_tokens_and_bytes() {
 #[test]
 fn stop_texts_end_an_answer() {
     let server = start(ServerOptions::default());
-    let text = |stop: Value| server.chat(&hello(json!({ "max_tokens": 60, "stop": stop }))).json()["choices"][0].clone();
+    let text = |stop: Value| {
+        server.chat(&hello(json!({ "max_tokens": 60, "stop": stop }))).json()["choices"][0].clone()
+    };
     let whole = text(Value::Null)["message"]["content"].as_str().unwrap().to_string();
     let stop: String = whole.chars().skip(5).take(2).collect();
     let before = &whole[..whole.find(&stop).unwrap()];
     for one in [json!(stop), json!(["never generated", stop])] {
         let choice = text(one);
-        assert_eq!((&choice["message"]["content"], &choice["finish_reason"]), (&json!(before), &json!("stop")));
+        assert_eq!(
+            (&choice["message"]["content"], &choice["finish_reason"]),
+            (&json!(before), &json!("stop"))
+        );
     }
 }
 
@@ -225,13 +250,18 @@ fn completions_of_text_and_of_ids() {
     let ids = engine().tokenizer().encode_with_specials(text).unwrap();
     assert_eq!(ids[0], 256, "the text of a special token becomes the token");
     let fields = json!({ "logprobs": 2 });
-    let answers: Vec<Value> =
-        [json!(text), json!([text]), json!(ids), json!([ids])].into_iter().map(|prompt| ask(prompt, fields.clone()).json()).collect();
+    let answers: Vec<Value> = [json!(text), json!([text]), json!(ids), json!([ids])]
+        .into_iter()
+        .map(|prompt| ask(prompt, fields.clone()).json())
+        .collect();
     for answer in &answers {
         assert_eq!((&answer["choices"], &answer["usage"]), (&answers[0]["choices"], &answers[0]["usage"]));
     }
     let (choice, usage) = (&answers[0]["choices"][0], &answers[0]["usage"]);
-    assert_eq!((&answers[0]["object"], &usage["prompt_tokens"]), (&json!("text_completion"), &json!(ids.len())));
+    assert_eq!(
+        (&answers[0]["object"], &usage["prompt_tokens"]),
+        (&json!("text_completion"), &json!(ids.len()))
+    );
     // OpenAI's default is 16 tokens.
     assert!(choice["finish_reason"] == "stop" || usage["completion_tokens"] == 16, "{answers:?}");
     let logprobs = &choice["logprobs"];
@@ -239,7 +269,13 @@ fn completions_of_text_and_of_ids() {
     for name in ["tokens", "token_logprobs", "top_logprobs", "text_offset"] {
         assert_eq!(logprobs[name].as_array().unwrap().len(), count, "{name}");
     }
-    assert!(logprobs["top_logprobs"].as_array().unwrap().iter().all(|top| (1..=2).contains(&top.as_object().unwrap().len())));
+    assert!(
+        logprobs["top_logprobs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|top| (1..=2).contains(&top.as_object().unwrap().len()))
+    );
 
     let events = ask(json!(text), json!({ "logprobs": 2, "stream": true, "n": 2 })).events();
     let whole = ask(json!(text), json!({ "logprobs": 2, "n": 2 })).json();
@@ -247,8 +283,11 @@ fn completions_of_text_and_of_ids() {
         let expected = &whole["choices"][index as usize];
         assert_eq!((&json!(streamed), &finish), (&expected["text"], &expected["finish_reason"]));
         let joined = |name: &str| -> Vec<Value> {
-            let choices = events.iter().map(|event| &event["choices"][0]).filter(|choice| choice["index"] == index);
-            choices.flat_map(|choice| choice["logprobs"][name].as_array().cloned().unwrap_or_default()).collect()
+            let choices =
+                events.iter().map(|event| &event["choices"][0]).filter(|choice| choice["index"] == index);
+            choices
+                .flat_map(|choice| choice["logprobs"][name].as_array().cloned().unwrap_or_default())
+                .collect()
         };
         for name in ["tokens", "token_logprobs", "top_logprobs", "text_offset"] {
             assert_eq!(json!(joined(name)), expected["logprobs"][name], "{name}");
@@ -278,7 +317,8 @@ fn several_prompts_are_answered_as_if_each_were_alone() {
         server.post("/v1/completions", &body)
     };
     let texts = ["hello", "<|im_start|>user\nhello", "hello"];
-    let ids: Vec<Vec<u32>> = texts.iter().map(|text| engine().tokenizer().encode_with_specials(text).unwrap()).collect();
+    let ids: Vec<Vec<u32>> =
+        texts.iter().map(|text| engine().tokenizer().encode_with_specials(text).unwrap()).collect();
     let alone: Vec<Value> = texts.iter().map(|text| ask(json!(text), json!({})).json()).collect();
     for prompts in [json!(texts), json!(ids)] {
         let answer = ask(prompts.clone(), json!({})).json();
@@ -295,12 +335,16 @@ fn several_prompts_are_answered_as_if_each_were_alone() {
             let sum: u64 = alone.iter().map(|answer| answer["usage"][count].as_u64().unwrap()).sum();
             assert_eq!(answer["usage"][count], json!(sum), "{count}");
         }
-        let events = ask(prompts, json!({ "stream": true, "stream_options": { "include_usage": true } })).events();
+        let events =
+            ask(prompts, json!({ "stream": true, "stream_options": { "include_usage": true } })).events();
         assert_eq!(events.last().unwrap()["usage"], answer["usage"]);
         let streamed = join_chunks(&events[..events.len() - 1]);
         assert_eq!(streamed.len(), 6);
         for (index, (text, _, finish)) in streamed {
-            assert_eq!((&json!(text), &finish), (&choices[index as usize]["text"], &choices[index as usize]["finish_reason"]));
+            assert_eq!(
+                (&json!(text), &finish),
+                (&choices[index as usize]["text"], &choices[index as usize]["finish_reason"])
+            );
         }
     }
     // Without a seed, equal prompts get different answers.
@@ -365,7 +409,10 @@ fn an_invalid_request_is_refused_with_the_field() {
         (json!({ "messages": [{ "role": "tool", "content": "a" }] }), "messages[0].role"),
         (json!({ "messages": [{ "role": "user", "content": null }] }), "messages[0].content"),
         (json!({ "messages": [{ "role": "user" }] }), "messages[0].content"),
-        (json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url", "image_url": {} }] }] }), "messages[0].content[0].type"),
+        (
+            json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url", "image_url": {} }] }] }),
+            "messages[0].content[0].type",
+        ),
         (json!({ "messages": [{ "role": "user", "content": "x".repeat(400) }] }), "messages"),
         (json!({ "tools": [{ "type": "function" }] }), "tools"),
         (json!({ "response_format": { "type": "json_object" } }), "response_format"),
@@ -382,12 +429,21 @@ fn an_invalid_request_is_refused_with_the_field() {
     for (fields, param) in cases {
         let response = server.chat(&hello(fields.clone()));
         let (status, kind, named, _) = response.error();
-        assert_eq!((status, kind.as_str(), named.as_deref()), (400, "invalid_request_error", Some(param)), "{fields} {response:?}");
-        assert!(response.message().contains(param) || param == "messages", "{fields}: {}", response.message());
+        assert_eq!(
+            (status, kind.as_str(), named.as_deref()),
+            (400, "invalid_request_error", Some(param)),
+            "{fields} {response:?}"
+        );
+        assert!(
+            response.message().contains(param) || param == "messages",
+            "{fields}: {}",
+            response.message()
+        );
     }
     let neutral = json!({ "frequency_penalty": 0, "presence_penalty": 0.0, "logit_bias": {}, "tools": [], "response_format": { "type": "text" }, "top_k": -1, "logprobs": false });
     assert_eq!(server.chat(&hello(neutral)).status, 200);
-    let too_long = server.chat(&hello(json!({ "messages": [{ "role": "user", "content": "x".repeat(400) }] })));
+    let too_long =
+        server.chat(&hello(json!({ "messages": [{ "role": "user", "content": "x".repeat(400) }] })));
     assert_eq!(too_long.error().3.as_deref(), Some("context_length_exceeded"));
     assert!(server.chat(&hello(json!({ "best_of": 2 }))).message().contains("this server has none"));
     assert_eq!(
@@ -395,8 +451,13 @@ fn an_invalid_request_is_refused_with_the_field() {
         (404, "not_found_error".into(), Some("model".into()), Some("model_not_found".into()))
     );
     let missing = server.chat(&json!({ "model": "tiny" }));
-    assert_eq!((missing.message().as_str(), missing.error().2.as_deref()), ("messages is missing", Some("messages")));
-    for broken in ["", "{", "[]", "nonsense", "{} {}", "\u{0}", r#"{"messages": [{"role": "user", "content": "a"}]} x"#] {
+    assert_eq!(
+        (missing.message().as_str(), missing.error().2.as_deref()),
+        ("messages is missing", Some("messages"))
+    );
+    for broken in
+        ["", "{", "[]", "nonsense", "{} {}", "\u{0}", r#"{"messages": [{"role": "user", "content": "a"}]} x"#]
+    {
         let response = exchange(server.address, &post("/v1/chat/completions", broken)).unwrap();
         assert_eq!((response.error().0, response.error().2), (400, None), "{broken}: {response:?}");
     }
@@ -412,10 +473,11 @@ fn paths_methods_and_types() {
     assert_eq!((response.error().0, response.header("allow")), (405, Some("post")));
     let response = server.post("/health", &json!({}));
     assert_eq!((response.error().0, response.header("allow")), (405, Some("get")));
-    let plain = post("/v1/chat/completions", &hello(json!({})).to_string()).replace("application/json", "text/plain");
+    let plain =
+        post("/v1/chat/completions", &hello(json!({})).to_string()).replace("application/json", "text/plain");
     assert_eq!(exchange(server.address, &plain).unwrap().error().0, 415);
-    let charset =
-        post("/v1/chat/completions", &hello(json!({})).to_string()).replace("application/json", "Application/JSON; charset=utf-8");
+    let charset = post("/v1/chat/completions", &hello(json!({})).to_string())
+        .replace("application/json", "Application/JSON; charset=utf-8");
     assert_eq!(exchange(server.address, &charset).unwrap().status, 200);
 }
 
@@ -441,9 +503,15 @@ fn the_system_message_is_composed_from_preferences() {
     assert!(explicit.get("system_message").is_none());
     let events = server.chat(&hello(json!({ "preferences": short, "seed": seed, "stream": true }))).events();
     assert_eq!(events[0]["system_message"], json!(system));
-    let one = json!([{ "dimension": "style", "subdimension": "a", "preference": "b", "description": "Be brief." }]);
-    assert_eq!(server.chat(&hello(json!({ "preferences": one, "seed": 1 }))).json()["system_message"], json!("Be brief."));
-    for (preferences, problem) in [(json!([]), "the preference set is empty"), (json!([one[0], one[0]]), "two style preferences")] {
+    let one =
+        json!([{ "dimension": "style", "subdimension": "a", "preference": "b", "description": "Be brief." }]);
+    assert_eq!(
+        server.chat(&hello(json!({ "preferences": one, "seed": 1 }))).json()["system_message"],
+        json!("Be brief.")
+    );
+    for (preferences, problem) in
+        [(json!([]), "the preference set is empty"), (json!([one[0], one[0]]), "two style preferences")]
+    {
         let refused = server.chat(&hello(json!({ "preferences": preferences })));
         assert!(refused.status == 400 && refused.body.contains(problem), "{refused:?}");
     }
@@ -461,10 +529,17 @@ fn the_candidates_with_the_highest_rewards_are_returned() {
         body
     };
     let all = server.chat(&fields(json!({ "n": 6 }))).json();
-    let lengths: Vec<f64> =
-        all["choices"].as_array().unwrap().iter().map(|choice| -(choice["message"]["content"].as_str().unwrap().len() as f64)).collect();
+    let lengths: Vec<f64> = all["choices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|choice| -(choice["message"]["content"].as_str().unwrap().len() as f64))
+        .collect();
     let best = server.chat(&fields(json!({ "best_of": 6, "n": 2 }))).json();
-    assert_eq!((&best["rewards"], &best["usage"], &best["reward_model"]), (&json!(lengths), &all["usage"], &json!("short")));
+    assert_eq!(
+        (&best["rewards"], &best["usage"], &best["reward_model"]),
+        (&json!(lengths), &all["usage"], &json!("short"))
+    );
     let choices = best["choices"].as_array().unwrap();
     assert_eq!(choices.len(), 2);
     let mut order: Vec<usize> = (0..6).collect();
@@ -495,7 +570,10 @@ fn a_failure_of_the_reward_model_fails_only_its_request() {
             match conversations.len() {
                 2 => conversations.iter().map(|_| Ok(f32::NAN)).collect(),
                 3 => vec![Ok(1.0)],
-                4 => conversations.iter().map(|_| Err(ModelError::TooLong { id: "x".into(), prompt_tokens: 9, context: 8 })).collect(),
+                4 => conversations
+                    .iter()
+                    .map(|_| Err(ModelError::TooLong { id: "x".into(), prompt_tokens: 9, context: 8 }))
+                    .collect(),
                 _ => panic!("too many candidates"),
             }
         }
@@ -515,15 +593,24 @@ fn a_failure_of_the_reward_model_fails_only_its_request() {
 
 #[test]
 fn every_path_but_health_needs_the_token() {
-    let server = start(ServerOptions::default().with(|options| options.token = Some(BearerToken::new("sesame").unwrap())));
+    let server = start(
+        ServerOptions::default().with(|options| options.token = Some(BearerToken::new("sesame").unwrap())),
+    );
     let get = |path: &str, header: &str| {
-        exchange(server.address, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{header}\r\n")).unwrap()
+        exchange(
+            server.address,
+            &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{header}\r\n"),
+        )
+        .unwrap()
     };
     assert_eq!(get("/health", "").status, 200);
     for path in ["/v1/models", "/metrics", "/v1/chat/completions", "/nowhere"] {
         for header in ["", "authorization: Bearer open\r\n", "authorization: Basic sesame\r\n"] {
             let response = get(path, header);
-            assert_eq!(response.error(), (401, "authentication_error".into(), None, Some("invalid_api_key".into())));
+            assert_eq!(
+                response.error(),
+                (401, "authentication_error".into(), None, Some("invalid_api_key".into()))
+            );
             assert_eq!(response.header("www-authenticate"), Some("bearer"));
             assert!(!response.body.contains("sesame"));
         }
@@ -537,24 +624,40 @@ fn every_path_but_health_needs_the_token() {
 #[test]
 fn a_request_with_a_foreign_host_is_refused_without_a_token() {
     let get = |server: &Running, host: &str| {
-        exchange(server.address, &format!("GET /v1/models HTTP/1.1\r\n{host}connection: close\r\n\r\n")).unwrap()
+        exchange(server.address, &format!("GET /v1/models HTTP/1.1\r\n{host}connection: close\r\n\r\n"))
+            .unwrap()
     };
     let server = start(ServerOptions::default());
     let refused = get(&server, "host: page.example:8000\r\n");
     assert_eq!(refused.error(), (403, "permission_error".into(), None, Some("unknown_host".into())));
-    assert!(refused.message().contains("page.example") && refused.message().contains("token"), "{}", refused.message());
+    assert!(
+        refused.message().contains("page.example") && refused.message().contains("token"),
+        "{}",
+        refused.message()
+    );
     assert_eq!(get(&server, "host: 127.0.0.1:8000\r\n").status, 200);
     // With a token, any host is accepted, for instance that of a proxy.
-    let server = start(ServerOptions::default().with(|options| options.token = Some(BearerToken::new("sesame").unwrap())));
+    let server = start(
+        ServerOptions::default().with(|options| options.token = Some(BearerToken::new("sesame").unwrap())),
+    );
     assert_eq!(get(&server, "host: page.example\r\nauthorization: Bearer sesame\r\n").status, 200);
 }
 
 #[test]
 fn scoring_for_a_disconnected_client_keeps_its_place_until_the_current_call_ends() {
     let gate = Gate::default();
-    let server = Running::start(engine(), Some(Box::new(gate.clone())), ServerOptions::default().with(|options| options.queue = 1));
+    let server = Running::start(
+        engine(),
+        Some(Box::new(gate.clone())),
+        ServerOptions::default().with(|options| options.queue = 1),
+    );
     let mut stream = connect(server.address).unwrap();
-    stream.write_all(post("/v1/chat/completions", &hello(json!({ "best_of": 40, "max_tokens": 2 })).to_string()).as_bytes()).unwrap();
+    stream
+        .write_all(
+            post("/v1/chat/completions", &hello(json!({ "best_of": 40, "max_tokens": 2 })).to_string())
+                .as_bytes(),
+        )
+        .unwrap();
     gate.wait_for_request();
     drop(stream);
     server.wait_for("janus_connections", 1.0);
@@ -569,10 +672,15 @@ fn scoring_for_a_disconnected_client_keeps_its_place_until_the_current_call_ends
 #[test]
 fn a_full_queue_answers_with_retry_after() {
     let gate = Gate::default();
-    let server = Running::start(engine(), Some(Box::new(gate.clone())), ServerOptions::default().with(|options| options.queue = 1));
+    let server = Running::start(
+        engine(),
+        Some(Box::new(gate.clone())),
+        ServerOptions::default().with(|options| options.queue = 1),
+    );
     let address = server.address;
-    let first =
-        thread::spawn(move || exchange(address, &post("/v1/chat/completions", &hello(json!({ "best_of": 2 })).to_string())).unwrap());
+    let first = thread::spawn(move || {
+        exchange(address, &post("/v1/chat/completions", &hello(json!({ "best_of": 2 })).to_string())).unwrap()
+    });
     gate.wait_for_request();
     let refused = server.chat(&hello(json!({})));
     assert_eq!(refused.error(), (429, "rate_limit_error".into(), None, Some("rate_limit_exceeded".into())));
@@ -626,8 +734,10 @@ fn clients_that_do_not_send_time_out() {
         assert_eq!(response(&bytes).is_ok(), sent.ends_with("\r\n\r\n"));
     }
     let body = hello(json!({})).to_string();
-    let (head, _) =
-        post("/v1/chat/completions", &body).split_once("\r\n\r\n").map(|(head, body)| (head.to_string(), body.to_string())).unwrap();
+    let (head, _) = post("/v1/chat/completions", &body)
+        .split_once("\r\n\r\n")
+        .map(|(head, body)| (head.to_string(), body.to_string()))
+        .unwrap();
     let late = exchange(server.address, &format!("{head}\r\n\r\n{}", &body[..10])).unwrap();
     assert_eq!(late.error(), (408, "invalid_request_error".into(), None, Some("request_timeout".into())));
     assert!(start.elapsed() < TIMEOUT / 2);
@@ -636,9 +746,12 @@ fn clients_that_do_not_send_time_out() {
 #[test]
 fn a_client_that_disconnects_cancels_its_request() {
     // With one sequence at a time, 128 samples take a while.
-    let slow = tiny::engine(EngineOptions::default().with(|options| options.max_sequences = 1)).with_name("tiny");
+    let slow =
+        tiny::engine(EngineOptions::default().with(|options| options.max_sequences = 1)).with_name("tiny");
     let server = Running::start(slow, None, ServerOptions::default());
-    let body = |stream: bool| hello(json!({ "n": 128, "max_tokens": 200, "stream": stream, "repetition_penalty": 1 })).to_string();
+    let body = |stream: bool| {
+        hello(json!({ "n": 128, "max_tokens": 200, "stream": stream, "repetition_penalty": 1 })).to_string()
+    };
     for (stream, cancelled) in [(false, 1.0), (true, 2.0)] {
         let mut connection = connect(server.address).unwrap();
         connection.write_all(post("/v1/chat/completions", &body(stream)).as_bytes()).unwrap();
@@ -693,7 +806,9 @@ fn a_stopped_server_answers_all_accepted_requests() {
 
 #[test]
 fn options_that_cannot_be_used_are_named() {
-    let bind = |options| janus_infer::server::Server::bind(([127, 0, 0, 1], 0).into(), engine(), None, options).err().unwrap();
+    let bind = |options| {
+        janus_infer::server::Server::bind(([127, 0, 0, 1], 0).into(), engine(), None, options).err().unwrap()
+    };
     let named = |options| match bind(options) {
         ServerError::Setting { field, .. } => field,
         other => panic!("{other}"),
@@ -715,16 +830,31 @@ fn options_that_cannot_be_used_are_named() {
 fn a_remote_model_answers_as_the_local_one() {
     use janus_infer::remote::{RemoteModel, RemoteOptions};
     let server = start(ServerOptions::default());
-    let remote = RemoteModel::new("tiny", RemoteOptions::new(format!("http://{}/v1", server.address))).unwrap();
-    let sampling = SamplingParams { n: 3, max_tokens: 20, seed: 9, logprobs: true, top_logprobs: 2, ..SamplingParams::paper() };
-    let request = |i: usize| ChatRequest::new("api", [Message::user("na ".repeat(i + 1))]).with_sampling(sampling.clone());
+    let remote =
+        RemoteModel::new("tiny", RemoteOptions::new(format!("http://{}/v1", server.address))).unwrap();
+    let sampling = SamplingParams {
+        n: 3,
+        max_tokens: 20,
+        seed: 9,
+        logprobs: true,
+        top_logprobs: 2,
+        ..SamplingParams::paper()
+    };
+    let request = |i: usize| {
+        ChatRequest::new("api", [Message::user("na ".repeat(i + 1))]).with_sampling(sampling.clone())
+    };
     let requests: Vec<_> = (0..6).map(request).collect();
     for (remote, local) in remote.generate(&requests).into_iter().zip(engine().generate(&requests)) {
         let (remote, local) = (remote.unwrap(), local.unwrap());
-        let total = |generations: &[janus_core::Generation]| generations.iter().map(|g| g.completion_tokens).sum::<usize>();
+        let total = |generations: &[janus_core::Generation]| {
+            generations.iter().map(|g| g.completion_tokens).sum::<usize>()
+        };
         assert_eq!(total(&remote), total(&local));
         for (remote, local) in remote.iter().zip(&local) {
-            assert_eq!((&remote.text, remote.finish_reason, remote.prompt_tokens), (&local.text, local.finish_reason, local.prompt_tokens));
+            assert_eq!(
+                (&remote.text, remote.finish_reason, remote.prompt_tokens),
+                (&local.text, local.finish_reason, local.prompt_tokens)
+            );
             let logprobs = |generation: &janus_core::Generation| -> Vec<f64> {
                 generation.logprobs.as_ref().unwrap().iter().map(|token| token.logprob).collect()
             };

@@ -33,7 +33,10 @@ fn texts(response: &Response) -> Vec<String> {
     let whole = response.header("content-type") == Some("application/json");
     let parts = if whole { vec![response.json()] } else { response.events() };
     for choice in parts.iter().flat_map(|part| part["choices"].as_array().unwrap()) {
-        let text = choice["message"]["content"].as_str().or_else(|| choice["delta"]["content"].as_str()).unwrap_or_default();
+        let text = choice["message"]["content"]
+            .as_str()
+            .or_else(|| choice["delta"]["content"].as_str())
+            .unwrap_or_default();
         texts[choice["index"].as_u64().unwrap() as usize].push_str(text);
     }
     texts
@@ -70,10 +73,16 @@ fn misbehave(server: &Running, kind: usize) {
     let oversized = || post("/v1/chat/completions", &" ".repeat(4 * BODY_BYTES));
     match kind % 6 {
         // Either the response arrives, or the connection is closed while the body is sent.
-        0 => assert!(exchange(server.address, &oversized()).map_or(true, |response| response.error().0 == 413)),
-        1 => assert_eq!(exchange(server.address, &post("/v1/chat/completions", "{\"messages\": [")).unwrap().error().0, 400),
+        0 => {
+            assert!(exchange(server.address, &oversized()).map_or(true, |response| response.error().0 == 413))
+        }
+        1 => assert_eq!(
+            exchange(server.address, &post("/v1/chat/completions", "{\"messages\": [")).unwrap().error().0,
+            400
+        ),
         2 => {
-            let garbage: Vec<u8> = (0..3000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 11) as u8).collect();
+            let garbage: Vec<u8> =
+                (0..3000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 11) as u8).collect();
             let mut stream = connect(server.address).unwrap();
             let _ = stream.write_all(&garbage);
             let _ = stream.read_to_end(&mut Vec::new());
@@ -111,7 +120,8 @@ fn five_hundred_clients_at_once() {
     let server = Running::start(engine, None, options);
     let expected: Vec<_> = (0..KINDS).map(|kind| texts(&server.chat(&body(kind, false)))).collect();
     let before = resident();
-    let (begin, answered, refused, gone) = (Barrier::new(CLIENTS), AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let (begin, answered, refused, gone) =
+        (Barrier::new(CLIENTS), AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
     let client = |index: usize| {
         let kind = index / 5 % KINDS;
         let request = |stream| post("/v1/chat/completions", &body(kind, stream).to_string());
@@ -140,7 +150,9 @@ fn five_hundred_clients_at_once() {
     let mut most = 0;
     thread::scope(|scope| {
         let client = &client;
-        let spawn = |index| thread::Builder::new().stack_size(512 << 10).spawn_scoped(scope, move || client(index)).unwrap();
+        let spawn = |index| {
+            thread::Builder::new().stack_size(512 << 10).spawn_scoped(scope, move || client(index)).unwrap()
+        };
         let clients: Vec<_> = (0..CLIENTS).map(spawn).collect();
         let start = Instant::now();
         while !clients.iter().all(|client| client.is_finished()) {
@@ -159,7 +171,11 @@ fn five_hundred_clients_at_once() {
     assert_eq!(texts(&server.chat(&body(1, true))), expected[1]);
     if let Some(before) = before {
         assert!(most - before < 256 << 20, "grew by {} MB", (most - before) >> 20);
-        println!("{} refused with 429 on the way; grew by at most {} MB", refused.into_inner(), (most - before) >> 20);
+        println!(
+            "{} refused with 429 on the way; grew by at most {} MB",
+            refused.into_inner(),
+            (most - before) >> 20
+        );
     }
     assert!(server.wait().unwrap().all);
 }

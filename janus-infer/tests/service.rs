@@ -29,9 +29,13 @@ fn get(path: &str) -> Request<Full<Bytes>> {
 }
 
 fn chat(fields: Value) -> Request<Full<Bytes>> {
-    let mut body = json!({ "messages": [{ "role": "user", "content": "hello" }], "max_tokens": 24, "seed": 7 });
+    let mut body =
+        json!({ "messages": [{ "role": "user", "content": "hello" }], "max_tokens": 24, "seed": 7 });
     body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-    Request::post("/v1/chat/completions").header("content-type", "application/json").body(body.to_string().into()).unwrap()
+    Request::post("/v1/chat/completions")
+        .header("content-type", "application/json")
+        .body(body.to_string().into())
+        .unwrap()
 }
 
 async fn text<B>(service: &Service, request: Request<B>) -> (StatusCode, String)
@@ -57,16 +61,28 @@ fn a_chat_has_the_engines_answer_whole_and_streamed() {
     run(async {
         let service = service(ServerOptions::default());
         let sampling = SamplingParams { max_tokens: 24, seed: 7, ..SamplingParams::default() };
-        let expected = tiny::engine(EngineOptions::default()).generate(&[tiny::request("api", "hello", sampling)]).remove(0).unwrap();
+        let expected = tiny::engine(EngineOptions::default())
+            .generate(&[tiny::request("api", "hello", sampling)])
+            .remove(0)
+            .unwrap();
         let (status, whole) = json(&service, chat(json!({}))).await;
-        assert_eq!((status, &whole["choices"][0]["message"]["content"]), (StatusCode::OK, &json!(expected[0].text)));
+        assert_eq!(
+            (status, &whole["choices"][0]["message"]["content"]),
+            (StatusCode::OK, &json!(expected[0].text))
+        );
 
         let (status, events) = text(&service, chat(json!({ "stream": true }))).await;
-        let events: Vec<&str> = events.split_terminator("\n\n").map(|event| event.strip_prefix("data: ").unwrap()).collect();
+        let events: Vec<&str> =
+            events.split_terminator("\n\n").map(|event| event.strip_prefix("data: ").unwrap()).collect();
         assert_eq!((status, events.last()), (StatusCode::OK, Some(&"[DONE]")));
-        let delta = |event: &&str| serde_json::from_str::<Value>(event).unwrap()["choices"][0]["delta"]["content"].clone();
+        let delta = |event: &&str| {
+            serde_json::from_str::<Value>(event).unwrap()["choices"][0]["delta"]["content"].clone()
+        };
         let deltas = events[..events.len() - 1].iter().map(delta);
-        assert_eq!(deltas.filter_map(|delta| delta.as_str().map(String::from)).collect::<String>(), expected[0].text);
+        assert_eq!(
+            deltas.filter_map(|delta| delta.as_str().map(String::from)).collect::<String>(),
+            expected[0].text
+        );
     });
 }
 
@@ -75,7 +91,8 @@ fn it_implements_hypers_service() {
     run(async {
         let service = service(ServerOptions::default());
         let response = service.call(get("/v1/models/tiny")).await.unwrap();
-        let model: Value = serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap();
+        let model: Value =
+            serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap();
         assert_eq!(model["id"], "tiny");
     });
 }
@@ -89,11 +106,19 @@ fn best_of_is_chosen_by_the_reward_model() {
         }
 
         fn rewards(&self, conversations: &[Vec<Message>]) -> Vec<Result<f32, ModelError>> {
-            conversations.iter().map(|messages| Ok(-(messages.last().unwrap().content.len() as f32))).collect()
+            conversations
+                .iter()
+                .map(|messages| Ok(-(messages.last().unwrap().content.len() as f32)))
+                .collect()
         }
     }
     run(async {
-        let service = Service::new(tiny::engine(EngineOptions::default()), Some(Box::new(Short)), ServerOptions::default()).unwrap();
+        let service = Service::new(
+            tiny::engine(EngineOptions::default()),
+            Some(Box::new(Short)),
+            ServerOptions::default(),
+        )
+        .unwrap();
         let (_, answer) = json(&service, chat(json!({ "best_of": 4 }))).await;
         let rewards: Vec<f64> = serde_json::from_value(answer["rewards"].clone()).unwrap();
         assert_eq!((rewards.len(), answer["choices"].as_array().unwrap().len()), (4, 1));
@@ -123,7 +148,10 @@ fn requests_are_refused_as_by_the_server() {
 #[test]
 fn requests_without_the_token_are_refused() {
     run(async {
-        let service = service(ServerOptions::default().with(|options| options.token = Some(BearerToken::new("secret").unwrap())));
+        let service = service(
+            ServerOptions::default()
+                .with(|options| options.token = Some(BearerToken::new("secret").unwrap())),
+        );
         assert_eq!(json(&service, get("/v1/models")).await.0, StatusCode::UNAUTHORIZED);
         let mut authorized = get("/v1/models");
         authorized.headers_mut().insert("authorization", "Bearer secret".parse().unwrap());
@@ -139,12 +167,22 @@ fn a_chunked_body_is_limited_too_and_a_broken_one_is_an_error() {
         let service = service(ServerOptions::default().with(|options| options.body_bytes = 100));
         let request = |chunks: Vec<io::Result<&'static str>>| {
             let body = Chunks(chunks.into_iter());
-            Request::post("/v1/chat/completions").header("content-type", "application/json").body(body).unwrap()
+            Request::post("/v1/chat/completions")
+                .header("content-type", "application/json")
+                .body(body)
+                .unwrap()
         };
         let (status, error) = json(&service, request((0..60).map(|_| Ok("1234")).collect())).await;
-        assert_eq!((status, &error["error"]["code"]), (StatusCode::PAYLOAD_TOO_LARGE, &json!("request_too_large")));
-        let (status, error) = json(&service, request(vec![Ok("{"), Err(io::Error::other("the cable is cut"))])).await;
-        assert_eq!((status, &error["error"]["message"]), (StatusCode::BAD_REQUEST, &json!("the body could not be read: the cable is cut")));
+        assert_eq!(
+            (status, &error["error"]["code"]),
+            (StatusCode::PAYLOAD_TOO_LARGE, &json!("request_too_large"))
+        );
+        let (status, error) =
+            json(&service, request(vec![Ok("{"), Err(io::Error::other("the cable is cut"))])).await;
+        assert_eq!(
+            (status, &error["error"]["message"]),
+            (StatusCode::BAD_REQUEST, &json!("the body could not be read: the cable is cut"))
+        );
     });
 }
 
@@ -162,6 +200,10 @@ impl Body for Chunks {
 
 #[test]
 fn an_option_that_cannot_be_used_is_named() {
-    let error = Service::new(tiny::engine(EngineOptions::default()), None, ServerOptions::default().with(|options| options.queue = 0));
+    let error = Service::new(
+        tiny::engine(EngineOptions::default()),
+        None,
+        ServerOptions::default().with(|options| options.queue = 0),
+    );
     assert!(matches!(error.err(), Some(ServerError::Setting { field: "queue", .. })));
 }

@@ -24,7 +24,9 @@ fn run(session: &mut Session<'_>, mut after_step: impl FnMut(&SessionStats)) -> 
     let mut answered = Vec::new();
     while !session.is_idle() {
         session.step(&mut |event| match event {
-            Event::Text { request, sample, text, .. } => emitted.entry((request, sample)).or_default().0.push(text),
+            Event::Text { request, sample, text, .. } => {
+                emitted.entry((request, sample)).or_default().0.push(text)
+            }
             Event::Finished { request, sample, generation } => {
                 assert!(emitted.entry((request, sample)).or_default().1.replace(generation).is_none());
             }
@@ -47,7 +49,9 @@ fn generations(engine: &Engine, requests: &[ChatRequest]) -> Vec<Vec<Generation>
 /// Prompts of different lengths, some with a common prefix.
 fn requests() -> Vec<ChatRequest> {
     let user = |i: usize| format!("{}{}", "shared beginning ".repeat(i % 4), "x".repeat(i * 5 % 23 + 1));
-    (0..14).map(|i| request(&i.to_string(), &user(i), SamplingParams { n: 1 + i % 3, ..free(6 + i * 7 % 40) })).collect()
+    (0..14)
+        .map(|i| request(&i.to_string(), &user(i), SamplingParams { n: 1 + i % 3, ..free(6 + i * 7 % 40) }))
+        .collect()
 }
 
 #[test]
@@ -62,7 +66,8 @@ fn answers_are_the_same_with_little_memory_and_the_limit_holds() {
                 options.prefill_tokens = prefill_tokens;
             }));
             let mut session = engine.session();
-            let ids: Vec<_> = requests.iter().map(|request| session.submit(request.clone()).unwrap()).collect();
+            let ids: Vec<_> =
+                requests.iter().map(|request| session.submit(request.clone()).unwrap()).collect();
             let mut most = 0;
             let emitted = run(&mut session, |stats| {
                 assert_eq!(stats.cache_blocks_limit, blocks);
@@ -71,7 +76,11 @@ fn answers_are_the_same_with_little_memory_and_the_limit_holds() {
             assert!(most <= blocks, "{most} blocks of {blocks}");
             for (id, expected) in ids.iter().zip(&expected) {
                 for (sample, expected) in expected.iter().enumerate() {
-                    assert_eq!(emitted[&(*id, sample)].1.as_ref(), Some(expected), "{blocks} blocks, {prefill_tokens} tokens per step");
+                    assert_eq!(
+                        emitted[&(*id, sample)].1.as_ref(),
+                        Some(expected),
+                        "{blocks} blocks, {prefill_tokens} tokens per step"
+                    );
                 }
             }
             preemptions += session.stats().preemptions;
@@ -85,7 +94,8 @@ fn a_prompt_is_prefilled_once_for_all_its_samples_and_a_prefix_once_for_all_prom
     let engine = engine(EngineOptions::default());
     let long = "a system message that all have in common, long enough for three blocks of thirty-two tokens each, and a bit";
     let mut session = engine.session();
-    let first = session.submit(request("a", &format!("{long} one"), SamplingParams { n: 16, ..free(3) })).unwrap();
+    let first =
+        session.submit(request("a", &format!("{long} one"), SamplingParams { n: 16, ..free(3) })).unwrap();
     session.submit(request("b", &format!("{long} two"), free(3))).unwrap();
     session.submit(request("c", &format!("{long} three"), free(3))).unwrap();
     let emitted = run(&mut session, |_| ());
@@ -111,8 +121,11 @@ fn a_cancelled_request_emits_nothing_and_frees_its_memory() {
     let mut session = engine.session();
     let expected = generations(&engine, &[request("keep", "hello", free(30))]);
     let keep = session.submit(request("keep", "hello", free(30))).unwrap();
-    let gone: Vec<_> =
-        (0..6).map(|i| session.submit(request(&i.to_string(), "goodbye", SamplingParams { n: 2, ..free(100) })).unwrap()).collect();
+    let gone: Vec<_> = (0..6)
+        .map(|i| {
+            session.submit(request(&i.to_string(), "goodbye", SamplingParams { n: 2, ..free(100) })).unwrap()
+        })
+        .collect();
     for _ in 0..3 {
         session.step(&mut |_| ());
     }
@@ -120,7 +133,10 @@ fn a_cancelled_request_emits_nothing_and_frees_its_memory() {
     gone.iter().for_each(|id| session.cancel(*id));
     session.cancel(gone[0]);
     let after = session.stats();
-    assert!(after.running == 1 && after.waiting == 0 && after.cache_blocks < before.cache_blocks, "{before:?} {after:?}");
+    assert!(
+        after.running == 1 && after.waiting == 0 && after.cache_blocks < before.cache_blocks,
+        "{before:?} {after:?}"
+    );
     let emitted = run(&mut session, |_| ());
     assert_eq!(emitted.keys().map(|(id, _)| *id).collect::<Vec<_>>(), [keep]);
     assert_eq!(emitted[&(keep, 0)].1.as_ref(), Some(&expected[0][0]));
@@ -133,7 +149,10 @@ fn a_request_that_the_cache_can_never_hold_is_refused_with_the_option_to_change(
     let engine = engine(EngineOptions::default().with(|options| options.cache_bytes = 3 * BLOCK_BYTES));
     let mut session = engine.session();
     let error = session.submit(request("big", "x", free(120))).unwrap_err();
-    assert!(matches!(&error, ModelError::Request { id, reason } if id == "big" && reason.contains("cache_bytes")), "{error}");
+    assert!(
+        matches!(&error, ModelError::Request { id, reason } if id == "big" && reason.contains("cache_bytes")),
+        "{error}"
+    );
     assert!(session.is_idle());
     session.submit(request("small", "x", free(20))).unwrap();
     run(&mut session, |_| ());
@@ -146,7 +165,10 @@ fn token_ids_can_be_a_prompt() {
     let mut session = engine.session();
     let id = session.submit_ids("r".into(), ids, free(9)).unwrap();
     let emitted = run(&mut session, |_| ());
-    assert_eq!(emitted[&(id, 0)].1.as_ref(), Some(&generations(&engine, &[request("r", "hello", free(9))])[0][0]));
+    assert_eq!(
+        emitted[&(id, 0)].1.as_ref(),
+        Some(&generations(&engine, &[request("r", "hello", free(9))])[0][0])
+    );
     assert!(matches!(session.submit_ids("r".into(), vec![], free(9)), Err(ModelError::Request { .. })));
     assert!(matches!(session.submit_ids("r".into(), vec![258], free(9)), Err(ModelError::Request { .. })));
     assert!(matches!(session.submit_ids("r".into(), vec![1; 256], free(9)), Err(ModelError::TooLong { .. })));

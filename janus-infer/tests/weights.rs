@@ -47,8 +47,10 @@ fn forge(folder: &Path, from: &str, to: &str) {
     assert_eq!(from.len(), to.len());
     let path = folder.join("model.safetensors");
     let mut bytes = fs::read(&path).unwrap();
-    let at =
-        bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap_or_else(|| panic!("{from} is not in the header"));
+    let at = bytes
+        .windows(from.len())
+        .position(|window| window == from.as_bytes())
+        .unwrap_or_else(|| panic!("{from} is not in the header"));
     bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
     fs::write(path, bytes).unwrap();
 }
@@ -67,9 +69,14 @@ fn shards_are_found_by_their_index() {
     let sharded = tempfile::tempdir().unwrap();
     let all = tensors(DType::F32);
     let mut map = serde_json::Map::new();
-    for (index, file) in ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"].into_iter().enumerate() {
-        let part: HashMap<_, _> =
-            all.iter().filter(|(name, _)| name.contains("layers.1") == (index == 1)).map(|(n, t)| (n.clone(), t.clone())).collect();
+    for (index, file) in
+        ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"].into_iter().enumerate()
+    {
+        let part: HashMap<_, _> = all
+            .iter()
+            .filter(|(name, _)| name.contains("layers.1") == (index == 1))
+            .map(|(n, t)| (n.clone(), t.clone()))
+            .collect();
         map.extend(part.keys().map(|name| (name.clone(), file.into())));
         candle_core::safetensors::save(&part, sharded.path().join(file)).unwrap();
     }
@@ -91,7 +98,9 @@ fn the_error_of_a_truncated_file_names_the_tensor_and_its_bytes() {
     for cut in [0, 5, 8, 100, bytes.len() / 2, bytes.len() - 1] {
         fs::write(&path, &bytes[..cut]).unwrap();
         match error(folder.path()) {
-            Error::Truncated { name, end, file_len, .. } => assert!(!name.is_empty() && end > file_len && file_len == cut as u64),
+            Error::Truncated { name, end, file_len, .. } => {
+                assert!(!name.is_empty() && end > file_len && file_len == cut as u64)
+            }
             Error::Header { .. } | Error::Io { .. } => assert!(cut <= 100, "cut at {cut}"),
             other => panic!("cut at {cut}: {other}"),
         }
@@ -113,9 +122,14 @@ fn a_wrong_header_is_refused_before_anything_is_allocated() {
         ("[8,32]", 1020, "another size"),
         ("[8,32]", 0, "an end before the start"),
     ] {
-        let text = format!(r#"{{"model.embed_tokens.weight":{{"dtype":"F32","shape":{shape},"data_offsets":[4,{end}]}}}}"#);
+        let text = format!(
+            r#"{{"model.embed_tokens.weight":{{"dtype":"F32","shape":{shape},"data_offsets":[4,{end}]}}}}"#
+        );
         let bytes = [&(text.len() as u64).to_le_bytes()[..], text.as_bytes(), &[0; 2048]].concat();
-        assert!(matches!(header(&bytes), Error::TensorSize { ref name, .. } if name == "model.embed_tokens.weight"), "{expected}");
+        assert!(
+            matches!(header(&bytes), Error::TensorSize { ref name, .. } if name == "model.embed_tokens.weight"),
+            "{expected}"
+        );
     }
     let text = r#"{"model.embed_tokens.weight":{"dtype":"F32","shape":[1099511627776,32],"data_offsets":[0,140737488355328]}}"#;
     let bytes = [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
@@ -126,13 +140,19 @@ fn a_wrong_header_is_refused_before_anything_is_allocated() {
 fn a_missing_tensor_and_a_wrong_shape_are_named() {
     let missing = folder(DType::F32);
     forge(missing.path(), "layers.1.mlp.up_proj", "layers.7.mlp.up_proj");
-    assert!(matches!(error(missing.path()), Error::MissingTensor { name, .. } if name == "model.layers.1.mlp.up_proj.weight"));
+    assert!(
+        matches!(error(missing.path()), Error::MissingTensor { name, .. } if name == "model.layers.1.mlp.up_proj.weight")
+    );
 
     let wrong = folder(DType::F32);
-    fs::write(wrong.path().join("config.json"), CONFIG.replace("\"vocab_size\": 8", "\"vocab_size\": 9")).unwrap();
+    fs::write(wrong.path().join("config.json"), CONFIG.replace("\"vocab_size\": 8", "\"vocab_size\": 9"))
+        .unwrap();
     match error(wrong.path()) {
         Error::Shape { name, expected, got, .. } => {
-            assert_eq!((name.as_str(), expected, got), ("model.embed_tokens.weight", vec![9, 32], vec![8, 32]));
+            assert_eq!(
+                (name.as_str(), expected, got),
+                ("model.embed_tokens.weight", vec![9, 32], vec![8, 32])
+            );
         }
         other => panic!("{other}"),
     }
@@ -166,7 +186,11 @@ fn gguf(path: &Path, dtype: GgmlDType) {
             _ => 0,
         };
         let tensor = if heads > 0 {
-            let paired = tensor.reshape((heads, 2, config.head_dim / 2, config.hidden_size)).unwrap().transpose(1, 2).unwrap();
+            let paired = tensor
+                .reshape((heads, 2, config.head_dim / 2, config.hidden_size))
+                .unwrap()
+                .transpose(1, 2)
+                .unwrap();
             paired.contiguous().unwrap().reshape(tensor.shape()).unwrap()
         } else {
             tensor.clone()
@@ -226,7 +250,9 @@ fn a_gguf_file_is_an_error_wherever_it_is_truncated() {
     for cut in (0..bytes.len()).step_by(bytes.len() / 40) {
         fs::write(&path, &bytes[..cut]).unwrap();
         match error(&path) {
-            Error::Truncated { name, end, file_len, .. } => assert!(name.contains("weight") && end > file_len),
+            Error::Truncated { name, end, file_len, .. } => {
+                assert!(name.contains("weight") && end > file_len)
+            }
             Error::Header { .. } | Error::Metadata { .. } => assert!(cut < 4096, "cut at {cut}"),
             other => panic!("cut at {cut}: {other}"),
         }

@@ -28,7 +28,8 @@ fn all(c: &mut Criterion) {
     let targets: Vec<u32> = supervised.iter().map(|i| i * 7 % 1536).collect();
     let ids: Vec<u32> = (0..TOKENS as u32).map(|i| i * 13 % 1536).collect();
 
-    let (x, y, z) = (random(&[TOKENS, HIDDEN], 1), random(&[TOKENS, HIDDEN], 2), random(&[TOKENS, HIDDEN], 3));
+    let (x, y, z) =
+        (random(&[TOKENS, HIDDEN], 1), random(&[TOKENS, HIDDEN], 2), random(&[TOKENS, HIDDEN], 3));
     let (gate, up) = (random(&[TOKENS, 432], 4), random(&[TOKENS, 432], 5));
     let (norm, weight, vocab) = (random(&[HIDDEN], 6), random(&[864, HIDDEN], 7), random(&[1536, HIDDEN], 8));
 
@@ -52,7 +53,8 @@ fn all(c: &mut Criterion) {
     bench("attention", &|| ops::attention(&x, &y, &z, shape, &cu_seqlens));
     bench("linear_logprobs", &|| ops::linear_logprobs(&x, &vocab, &supervised, &targets));
     bench("linear_logprobs, naive", &|| ops::naive::linear_logprobs(&x, &vocab, &supervised, &targets));
-    let (pairs, segment): (_, Vec<u32>) = (random(&[TOKENS], 9), (0..TOKENS as u32).map(|i| i / 128).collect());
+    let (pairs, segment): (_, Vec<u32>) =
+        (random(&[TOKENS], 9), (0..TOKENS as u32).map(|i| i / 128).collect());
     bench("log_sigmoid", &|| ops::log_sigmoid(&pairs));
     bench("log_sigmoid, naive", &|| ops::naive::log_sigmoid(&pairs));
     bench("log1mexp", &|| ops::log1mexp(&pairs));

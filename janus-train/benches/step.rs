@@ -43,7 +43,8 @@ fn step(c: &mut Criterion) {
     FreedMemory::Keep.apply_to_process();
     let config = model();
     let decoder = Decoder::init(&config, 1, &Device::Cpu).expect("fresh weights");
-    let settings = TrainConfig::new(Length::Steps(1_000_000), TOKENS, 1e-3, 1).with(|config| config.clip_norm = Some(1.0));
+    let settings = TrainConfig::new(Length::Steps(1_000_000), TOKENS, 1e-3, 1)
+        .with(|config| config.clip_norm = Some(1.0));
     let mut trainer = Trainer::new(decoder, Sft, rows(1536), settings).expect("a trainer");
 
     let mut group = c.benchmark_group("step");

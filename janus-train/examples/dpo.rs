@@ -12,8 +12,8 @@ use janus_data::mini::Mini;
 use janus_infer::{Engine, EngineOptions};
 use janus_train::candle_core::Device;
 use janus_train::{
-    Decoder, Dpo, DpoConfig, FreedMemory, Length, ModelConfig, ModelSizes, Reference, ReferenceLogprobs, Sft, StepMetrics, TrainConfig,
-    Trainer,
+    Decoder, Dpo, DpoConfig, FreedMemory, Length, ModelConfig, ModelSizes, Reference, ReferenceLogprobs, Sft,
+    StepMetrics, TrainConfig, Trainer,
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -28,7 +28,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // message.
     let mini = Mini::new(0);
     let (conversations, pairs) = (mini.train(2000, None), mini.pairs(500));
-    let texts = conversations.iter().flat_map(|row| [row.system.as_str(), row.prompt.as_str(), row.output.as_str()]);
+    let texts =
+        conversations.iter().flat_map(|row| [row.system.as_str(), row.prompt.as_str(), row.output.as_str()]);
     let tokenizer = Tokenizer::train(texts, 1024, template.special_tokens())?;
 
     // A model that is fine-tuned on the conversations.
@@ -60,12 +61,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // after truncation to the context length, or whose responses are longer than it, are left out and
     // counted.
     let decoder = trainer.into_decoder()?;
-    let pairs = tokenizer.pairs(template, pairs.iter().map(PairRecord::conversations), config.max_position_embeddings)?;
+    let pairs = tokenizer.pairs(
+        template,
+        pairs.iter().map(PairRecord::conversations),
+        config.max_position_embeddings,
+    )?;
     println!("{} pairs, {} left out", pairs.rows.len() / 2, pairs.identical + pairs.too_long);
 
     // The reference is the current model. Its log-probabilities are computed once and stored in a file.
     let file = out.join("reference_logprobs.jsonl");
-    let stored = ReferenceLogprobs::compute(file, &decoder, template.jinja(), &pairs.rows, 8192, &mut |_done, _all| {})?;
+    let stored = ReferenceLogprobs::compute(
+        file,
+        &decoder,
+        template.jinja(),
+        &pairs.rows,
+        8192,
+        &mut |_done, _all| {},
+    )?;
     let objective = Dpo::new(DpoConfig::default(), Reference::Stored(stored), &pairs.rows)?;
     let settings = TrainConfig::new(Length::Steps(40), 4096, 1e-4, 1).with(|config| {
         config.clip_norm = Some(1.0);
@@ -76,7 +88,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // bytes.
     trainer.fit(out.join("dpo"), &mut |step: &StepMetrics| {
         if step.step.is_multiple_of(10) {
-            println!("dpo  step {:3}  loss {:.3}  accuracy {:.2}", step.step, step.loss, step.metrics["accuracy"]);
+            println!(
+                "dpo  step {:3}  loss {:.3}  accuracy {:.2}",
+                step.step, step.loss, step.metrics["accuracy"]
+            );
         }
     })?;
 

@@ -12,8 +12,8 @@
 use janus_data::Dataset;
 use janus_train::candle_core::Device;
 use janus_train::{
-    Batch, Decoder, Length, LossDenominator, LossOutput, MicroBatch, ModelConfig, Objective, Reference, ReferenceLogprobs, Result,
-    StepMetrics, TokenRow, TrainConfig, Trainer, pairs,
+    Batch, Decoder, Length, LossDenominator, LossOutput, MicroBatch, ModelConfig, Objective, Reference,
+    ReferenceLogprobs, Result, StepMetrics, TokenRow, TrainConfig, Trainer, pairs,
 };
 use serde_json::json;
 
@@ -32,8 +32,14 @@ impl Objective for Ipo {
         pairs::denominator(batch)
     }
 
-    /// With h = log π(chosen)/π_ref(chosen) - log π(rejected)/π_ref(rejected), the mean over pairs of (h - 1 / (2τ))².
-    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, denominator: LossDenominator) -> Result<LossOutput> {
+    /// With h = log π(chosen)/π_ref(chosen) - log π(rejected)/π_ref(rejected), the mean over pairs of (h - 1
+    /// / (2τ))².
+    fn loss(
+        &self,
+        decoder: &Decoder,
+        micro_batch: &MicroBatch,
+        denominator: LossDenominator,
+    ) -> Result<LossOutput> {
         pairs::check(micro_batch)?;
         let policy = decoder.logprobs(&micro_batch.batch)?.sum_by_document(&micro_batch.batch)?;
         let ratios = (&policy - self.reference.logprobs(micro_batch, policy.device())?)?;
@@ -56,11 +62,15 @@ impl Objective for Ipo {
 /// the response after the colon is in the loss.
 fn rows() -> Vec<TokenRow> {
     let row = |prompt: &str, response: &str| {
-        let ids: Vec<u32> = std::iter::once(0).chain(prompt.bytes().chain(response.bytes()).map(u32::from)).collect();
+        let ids: Vec<u32> =
+            std::iter::once(0).chain(prompt.bytes().chain(response.bytes()).map(u32::from)).collect();
         TokenRow { loss_mask: (0..ids.len()).map(|i| i > prompt.len()).collect(), ids }
     };
-    let pairs =
-        [("kite:", "A kite flies.", "A kite swims."), ("boat:", "A boat floats.", "A boat rings."), ("bell:", "It rings.", "It floats.")];
+    let pairs = [
+        ("kite:", "A kite flies.", "A kite swims."),
+        ("boat:", "A boat floats.", "A boat rings."),
+        ("bell:", "It rings.", "It floats."),
+    ];
     pairs.iter().flat_map(|(prompt, chosen, rejected)| [row(prompt, chosen), row(prompt, rejected)]).collect()
 }
 
@@ -78,7 +88,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Reference::Model(Box::new(decoder.copy()?)) computes them in every step, and needs the memory of a
     // second model.
     let file = folder.path().join("reference_logprobs.jsonl");
-    let stored = ReferenceLogprobs::compute(file, &decoder, "bytes", &rows, ReferenceLogprobs::TOKENS_AT_ONCE, &mut |_done, _all| {})?;
+    let stored = ReferenceLogprobs::compute(
+        file,
+        &decoder,
+        "bytes",
+        &rows,
+        ReferenceLogprobs::TOKENS_AT_ONCE,
+        &mut |_done, _all| {},
+    )?;
     let objective = Ipo { tau: 0.1, reference: Reference::Stored(stored) };
     let settings = TrainConfig::new(Length::Epochs(40.0), 128, 3e-3, 1).with(|settings| {
         settings.clip_norm = Some(1.0);
@@ -113,7 +130,8 @@ mod tests {
     /// in its batch.
     fn naive_logprob(decoder: &Decoder, row: &TokenRow) -> f64 {
         let hidden = decoder.hidden(&Batch::concat(&[row])).unwrap();
-        let logits: Tensor = hidden.matmul(&decoder.weights()["model.embed_tokens.weight"].t().unwrap()).unwrap();
+        let logits: Tensor =
+            hidden.matmul(&decoder.weights()["model.embed_tokens.weight"].t().unwrap()).unwrap();
         let logits = logits.to_vec2::<f32>().unwrap();
         let logprob = |i: usize| {
             let exps = logits[i - 1].iter().map(|&logit| f64::from(logit).exp());
@@ -125,26 +143,43 @@ mod tests {
     /// Equation 17, computed pair by pair.
     fn naive_loss(tau: f64, policy: &Decoder, reference: &Decoder, rows: &[TokenRow]) -> f64 {
         let ratio = |row: &TokenRow| naive_logprob(policy, row) - naive_logprob(reference, row);
-        let losses = rows.chunks(2).map(|pair| (ratio(&pair[0]) - ratio(&pair[1]) - 1.0 / (2.0 * tau)).powi(2));
+        let losses =
+            rows.chunks(2).map(|pair| (ratio(&pair[0]) - ratio(&pair[1]) - 1.0 / (2.0 * tau)).powi(2));
         losses.sum::<f64>() / (rows.len() / 2) as f64
     }
 
     #[test]
     fn the_loss_is_that_of_the_paper_with_a_stored_reference_and_with_a_reference_model() {
-        let (folder, rows, policy, start, tau) = (tempfile::tempdir().unwrap(), rows(), decoder(1).unwrap(), decoder(2).unwrap(), 0.3);
+        let (folder, rows, policy, start, tau) =
+            (tempfile::tempdir().unwrap(), rows(), decoder(1).unwrap(), decoder(2).unwrap(), 0.3);
         let expected = naive_loss(tau, &policy, &start, &rows);
-        let stored = ReferenceLogprobs::compute(folder.path().join("r.jsonl"), &start, "bytes", &rows, 50, &mut |_, _| {}).unwrap();
+        let stored = ReferenceLogprobs::compute(
+            folder.path().join("r.jsonl"),
+            &start,
+            "bytes",
+            &rows,
+            50,
+            &mut |_, _| {},
+        )
+        .unwrap();
         for reference in [Reference::Stored(stored), Reference::Model(Box::new(start))] {
             let objective = Ipo { tau, reference };
-            let all = MicroBatch { batch: Batch::concat(&rows.iter().collect::<Vec<_>>()), rows: (0..rows.len()).collect() };
+            let all = MicroBatch {
+                batch: Batch::concat(&rows.iter().collect::<Vec<_>>()),
+                rows: (0..rows.len()).collect(),
+            };
             let denominator = objective.denominator(&all.batch);
-            let whole = f64::from(objective.loss(&policy, &all, denominator).unwrap().loss.to_scalar::<f32>().unwrap());
+            let whole = f64::from(
+                objective.loss(&policy, &all, denominator).unwrap().loss.to_scalar::<f32>().unwrap(),
+            );
             assert!((whole - expected).abs() < 1e-4 * expected, "{whole} {expected}");
             // With one pair in each micro-batch, the shares add up to the same loss.
             let parts = rows.chunks(2).enumerate().map(|(pair, documents)| {
                 let rows = vec![2 * pair, 2 * pair + 1];
                 let part = MicroBatch { batch: Batch::concat(&documents.iter().collect::<Vec<_>>()), rows };
-                f64::from(objective.loss(&policy, &part, denominator).unwrap().loss.to_scalar::<f32>().unwrap())
+                f64::from(
+                    objective.loss(&policy, &part, denominator).unwrap().loss.to_scalar::<f32>().unwrap(),
+                )
             });
             let parts: f64 = parts.sum();
             assert!((parts - expected).abs() < 1e-4 * expected, "{parts} {expected}");
@@ -155,7 +190,10 @@ mod tests {
     fn the_gradient_is_that_of_the_naive_loss() {
         let (rows, policy, reference) = (rows(), decoder(1).unwrap(), decoder(2).unwrap());
         let objective = Ipo { tau: 0.3, reference: Reference::Model(Box::new(reference.copy().unwrap())) };
-        let all = MicroBatch { batch: Batch::concat(&rows.iter().collect::<Vec<_>>()), rows: (0..rows.len()).collect() };
+        let all = MicroBatch {
+            batch: Batch::concat(&rows.iter().collect::<Vec<_>>()),
+            rows: (0..rows.len()).collect(),
+        };
         let loss = objective.loss(&policy, &all, objective.denominator(&all.batch)).unwrap().loss;
         let norm = &policy.parameters()["model.norm.weight"];
         let gradient = loss.backward().unwrap().get(norm).unwrap().to_vec1::<f32>().unwrap()[3];
@@ -168,6 +206,9 @@ mod tests {
         };
         let (above, below) = (moved(1e-2), moved(-1e-2));
         let difference = (above - below) / 2e-2;
-        assert!((difference - f64::from(gradient)).abs() < 2e-3 * difference.abs().max(0.1), "{difference} {gradient}");
+        assert!(
+            (difference - f64::from(gradient)).abs() < 2e-3 * difference.abs().max(0.1),
+            "{difference} {gradient}"
+        );
     }
 }

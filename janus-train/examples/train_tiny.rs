@@ -2,12 +2,19 @@
 //! train_tiny`.
 
 use janus_train::candle_core::Device;
-use janus_train::{Decoder, FreedMemory, Length, ModelConfig, ModelSizes, Sft, TokenRow, TrainConfig, Trainer};
+use janus_train::{
+    Decoder, FreedMemory, Length, ModelConfig, ModelSizes, Sft, TokenRow, TrainConfig, Trainer,
+};
 
 #[expect(clippy::print_stdout, reason = "an example prints its results")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     FreedMemory::Keep.apply_to_process();
-    let sentences = ["A kite flies on a string.", "A boat floats on the lake.", "A bell rings in the tower.", "A lamp shines on the desk."];
+    let sentences = [
+        "A kite flies on a string.",
+        "A boat floats on the lake.",
+        "A bell rings in the tower.",
+        "A lamp shines on the desk.",
+    ];
     // The tokens are bytes. A document starts with 0, and all other tokens are in the loss.
     let rows = sentences
         .map(|text| {

@@ -116,7 +116,11 @@ impl Batch {
     pub(crate) fn check_predicted(&self, tokens: &[u32]) -> Result<()> {
         self.check_tokens(tokens)?;
         let documents = self.documents_of(tokens);
-        match tokens.iter().zip(documents).find(|&(&token, document)| token == self.cu_seqlens[document as usize]) {
+        match tokens
+            .iter()
+            .zip(documents)
+            .find(|&(&token, document)| token == self.cu_seqlens[document as usize])
+        {
             Some((&token, _)) => Err(BatchProblem::FirstToken { token }.into()),
             None => Ok(()),
         }
@@ -154,14 +158,17 @@ mod tests {
         assert_eq!(batch.supervised(), [2, 5], "a first token is never predicted from the previous document");
         assert!(batch.check(8).is_ok());
         assert!(batch.check_predicted(&[1, 2, 4]).is_ok());
-        for (bad, reason) in [(vec![1, 3], "token 3 is the first"), (vec![2, 1], "must be ascending"), (vec![5, 6], "below 6")] {
+        for (bad, reason) in
+            [(vec![1, 3], "token 3 is the first"), (vec![2, 1], "must be ascending"), (vec![5, 6], "below 6")]
+        {
             assert!(batch.check_predicted(&bad).unwrap_err().to_string().contains(reason), "{bad:?}");
         }
     }
 
     #[test]
     fn a_batch_that_does_not_fit_is_refused_with_its_reason() {
-        let refused = |mask: Vec<bool>, ends: Vec<u32>| Batch::new(vec![0, 9], mask, ends).unwrap_err().to_string();
+        let refused =
+            |mask: Vec<bool>, ends: Vec<u32>| Batch::new(vec![0, 9], mask, ends).unwrap_err().to_string();
         assert!(refused(vec![true], vec![0, 2]).contains("loss mask of 1"));
         for ends in [vec![], vec![0, 1], vec![0, 2, 1, 2], vec![1, 2], vec![0, 3]] {
             assert!(refused(vec![true; 2], ends).contains("cu_seqlens"));
@@ -170,7 +177,10 @@ mod tests {
         assert!(batch.check(9).unwrap_err().to_string().contains("id 9") && batch.check(10).is_ok());
         // The fields of a row are public, so a caller can make a row like this.
         let batch = Batch::concat(&[&TokenRow { ids: vec![1, 2], loss_mask: vec![true] }]);
-        assert!(batch.supervised().is_empty() && batch.check(9).unwrap_err().to_string().contains("loss mask of 0"));
+        assert!(
+            batch.supervised().is_empty()
+                && batch.check(9).unwrap_err().to_string().contains("loss mask of 0")
+        );
         assert!(Batch::concat(&[]).check(9).is_err());
     }
 }

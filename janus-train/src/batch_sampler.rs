@@ -148,7 +148,10 @@ mod tests {
 
     #[test]
     fn an_example_that_no_micro_batch_can_hold_is_named() {
-        assert!(matches!(BatchSampler::new(1, 10, vec![5, 11]), Err(Error::TooLong { row: 1, tokens: 11, capacity: 10 })));
+        assert!(matches!(
+            BatchSampler::new(1, 10, vec![5, 11]),
+            Err(Error::TooLong { row: 1, tokens: 11, capacity: 10 })
+        ));
         assert!(matches!(BatchSampler::new(1, 10, vec![]), Err(Error::NoRows)));
     }
 }

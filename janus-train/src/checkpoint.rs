@@ -141,7 +141,12 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::OtherRun`] if the checkpoint was made with another config, objective, model or data.
-    pub(crate) fn restore(&self, decoder: &mut Decoder, run: &RunIdentity, idle_heads: &[String]) -> Result<AdamW> {
+    pub(crate) fn restore(
+        &self,
+        decoder: &mut Decoder,
+        run: &RunIdentity,
+        idle_heads: &[String],
+    ) -> Result<AdamW> {
         let training = self.path.join(TRAINING);
         let path = training.join(STATE);
         let malformed = FileProblem::json(&path);

@@ -129,7 +129,9 @@ impl TryFrom<Keys> for TrainConfig {
         };
         let default = Self::new(length, keys.tokens_per_micro_batch, keys.lr, keys.seed);
         Ok(Self {
-            gradient_accumulation_steps: keys.gradient_accumulation_steps.unwrap_or(default.gradient_accumulation_steps),
+            gradient_accumulation_steps: keys
+                .gradient_accumulation_steps
+                .unwrap_or(default.gradient_accumulation_steps),
             schedule: keys.schedule.unwrap_or(default.schedule),
             warmup_steps: keys.warmup_steps,
             warmup_ratio: keys.warmup_ratio,
@@ -234,7 +236,12 @@ impl TrainConfig {
 
     /// The optimiser's constants.
     pub fn adamw(&self) -> AdamWConfig {
-        AdamWConfig { betas: self.betas, eps: self.eps, weight_decay: self.weight_decay, quantized_state_block: self.quantized_state_block }
+        AdamWConfig {
+            betas: self.betas,
+            eps: self.eps,
+            weight_decay: self.weight_decay,
+            quantized_state_block: self.quantized_state_block,
+        }
     }
 
     /// Whether the held-out rows are evaluated after step `step` of `steps` in a run that is not stopped
@@ -252,7 +259,8 @@ impl TrainConfig {
     /// lengths in tokens; and the number of steps.
     ///
     /// # Errors
-    /// As [`check`](Self::check) and [`BatchSampler::new`]; [`Error::NoWholeStep`] if the epochs fill no step.
+    /// As [`check`](Self::check) and [`BatchSampler::new`]; [`Error::NoWholeStep`] if the epochs fill no
+    /// step.
     pub fn for_lengths(&self, lengths: &[usize]) -> Result<(Self, u64)> {
         self.check()?;
         let steps = match self.length {
@@ -266,13 +274,18 @@ impl TrainConfig {
                 }
             }
         };
-        let resolved = Self { length: Length::Steps(steps), warmup_steps: self.warmup(steps), warmup_ratio: None, ..self.clone() };
+        let resolved = Self {
+            length: Length::Steps(steps),
+            warmup_steps: self.warmup(steps),
+            warmup_ratio: None,
+            ..self.clone()
+        };
         resolved.check()?;
         Ok((resolved, steps))
     }
 
-    /// The micro-batches of the run's epochs that do not fill a last step, so that they are not trained on, and the number of all; `None`
-    /// if there are none, or the length is in steps.
+    /// The micro-batches of the run's epochs that do not fill a last step, so that they are not trained on,
+    /// and the number of all; `None` if there are none, or the length is in steps.
     ///
     /// # Errors
     /// As [`for_lengths`](Self::for_lengths).
@@ -311,7 +324,12 @@ impl TrainConfig {
         let warmup_of = format!("{} of {} steps", self.warmup_steps, steps.unwrap_or_default());
         let text = |value: Option<f64>| value.unwrap_or_default().to_string();
         let rules = [
-            ("tokens_per_micro_batch", self.tokens_per_micro_batch.to_string(), "at least 2", self.tokens_per_micro_batch >= 2),
+            (
+                "tokens_per_micro_batch",
+                self.tokens_per_micro_batch.to_string(),
+                "at least 2",
+                self.tokens_per_micro_batch >= 2,
+            ),
             (
                 "gradient_accumulation_steps",
                 self.gradient_accumulation_steps.to_string(),
@@ -319,12 +337,22 @@ impl TrainConfig {
                 self.gradient_accumulation_steps >= 1,
             ),
             ("lr", self.lr.to_string(), "a finite number, 0 or more", self.lr.is_finite() && self.lr >= 0.0),
-            ("epochs", text(epochs), "the passes over the rows, a finite number above 0", epochs.is_none_or(|n| n.is_finite() && n > 0.0)),
+            (
+                "epochs",
+                text(epochs),
+                "the passes over the rows, a finite number above 0",
+                epochs.is_none_or(|n| n.is_finite() && n > 0.0),
+            ),
             ("clip_norm", text(self.clip_norm), "above 0", self.clip_norm.is_none_or(|clip| clip > 0.0)),
             ("checkpoint_every", "0".into(), "at least 1", self.checkpoint_every != Some(0)),
             ("examples_per_micro_batch", "0".into(), "at least 1", self.examples_per_micro_batch != Some(0)),
             ("evaluate_every", "0".into(), "at least 1", self.evaluate_every != Some(0)),
-            ("early_stop.patience", "0".into(), "at least 1", self.early_stop.as_ref().is_none_or(|early_stop| early_stop.patience > 0)),
+            (
+                "early_stop.patience",
+                "0".into(),
+                "at least 1",
+                self.early_stop.as_ref().is_none_or(|early_stop| early_stop.patience > 0),
+            ),
             (
                 "warmup_ratio",
                 text(self.warmup_ratio),
@@ -364,7 +392,8 @@ mod tests {
         let error = serde_json::from_str::<TrainConfig>(&json.replace("seed", "sede")).unwrap_err();
         assert!(error.to_string().contains("sede"), "{error}");
         for epochs in [Length::Epochs(2.5), Length::Steps(7)] {
-            let all = config.clone().with(|config| (config.length, config.warmup_ratio) = (epochs, Some(0.1)));
+            let all =
+                config.clone().with(|config| (config.length, config.warmup_ratio) = (epochs, Some(0.1)));
             assert_eq!(toml::from_str::<TrainConfig>(&toml::to_string(&all).unwrap()).unwrap(), all);
         }
     }
@@ -381,7 +410,10 @@ mod tests {
             (|config| config.clip_norm = Some(0.0), "clip_norm"),
             (|config| config.warmup_steps = 3, "warmup_steps is 3 of 3 steps"),
             (|config| config.length = Length::Epochs(0.0), "epochs is 0"),
-            (|config| (config.warmup_steps, config.warmup_ratio) = (1, Some(0.5)), "warmup_ratio is 0.5: expected no warmup_steps"),
+            (
+                |config| (config.warmup_steps, config.warmup_ratio) = (1, Some(0.5)),
+                "warmup_ratio is 0.5: expected no warmup_steps",
+            ),
         ];
         for (set, field) in set {
             let error = good.clone().with(set).check().unwrap_err().to_string();
@@ -389,11 +421,13 @@ mod tests {
         }
     }
 
-    const TABLE: &str = "epochs = 2\ntokens_per_micro_batch = 64\nlr = 0.1\nseed = 3\nwarmup_ratio = 0.5\ndtype = \"bf16\"\n";
+    const TABLE: &str =
+        "epochs = 2\ntokens_per_micro_batch = 64\nlr = 0.1\nseed = 3\nwarmup_ratio = 0.5\ndtype = \"bf16\"\n";
 
     #[test]
     fn a_table_of_an_older_recipe_is_read() {
-        let old: TrainConfig = toml::from_str(&format!("{TABLE}accumulation = 4\neight_bit_block = 256\n")).unwrap();
+        let old: TrainConfig =
+            toml::from_str(&format!("{TABLE}accumulation = 4\neight_bit_block = 256\n")).unwrap();
         assert_eq!((old.length, old.warmup_ratio, old.dtype), (Length::Epochs(2.0), Some(0.5), DType::Bf16));
         assert_eq!((old.gradient_accumulation_steps, old.quantized_state_block), (4, Some(256)));
     }
@@ -401,7 +435,10 @@ mod tests {
     #[test]
     fn a_wrong_key_or_value_is_named_with_its_line() {
         for (line, parts) in [
-            ("learning_rate = 1", ["line 7", "unknown field `learning_rate`, expected one of `steps`, `epochs`, `tokens_per"]),
+            (
+                "learning_rate = 1",
+                ["line 7", "unknown field `learning_rate`, expected one of `steps`, `epochs`, `tokens_per"],
+            ),
             ("steps = 10", ["", "`steps` and `epochs` are both set"]),
             ("eps = \"small\"", ["line 7", "expected f64"]),
             ("early_stop = { metric = \"loss\", patience = 2, patients = 3 }", ["line 7", "patients"]),
@@ -409,7 +446,9 @@ mod tests {
             let error = toml::from_str::<TrainConfig>(&format!("{TABLE}{line}\n")).unwrap_err().to_string();
             assert!(parts.iter().all(|part| error.contains(part)), "{line}: {error}");
         }
-        for (without, part) in [("epochs = 2\n", "missing field `epochs` or `steps`"), ("lr = 0.1\n", "missing field `lr`")] {
+        for (without, part) in
+            [("epochs = 2\n", "missing field `epochs` or `steps`"), ("lr = 0.1\n", "missing field `lr`")]
+        {
             let error = toml::from_str::<TrainConfig>(&TABLE.replace(without, "")).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }
@@ -420,11 +459,18 @@ mod tests {
     #[test]
     fn epochs_have_the_whole_steps_that_their_micro_batches_fill() {
         let mut config = TrainConfig::new(Length::Epochs(2.5), 100, 0.1, 1);
-        (config.examples_per_micro_batch, config.gradient_accumulation_steps, config.warmup_ratio) = (Some(1), 3, Some(0.3));
+        (config.examples_per_micro_batch, config.gradient_accumulation_steps, config.warmup_ratio) =
+            (Some(1), 3, Some(0.3));
         // 25 micro-batches, eight whole steps.
         let (resolved, _) = config.for_lengths(&[10; 10]).unwrap();
-        assert_eq!((resolved.length, resolved.warmup_steps, resolved.warmup_ratio), (Length::Steps(8), 3, None));
+        assert_eq!(
+            (resolved.length, resolved.warmup_steps, resolved.warmup_ratio),
+            (Length::Steps(8), 3, None)
+        );
         config.gradient_accumulation_steps = 26;
-        assert!(matches!(config.for_lengths(&[10; 10]), Err(Error::NoWholeStep { micro_batches: 25, per_step: 26, .. })));
+        assert!(matches!(
+            config.for_lengths(&[10; 10]),
+            Err(Error::NoWholeStep { micro_batches: 25, per_step: 26, .. })
+        ));
     }
 }

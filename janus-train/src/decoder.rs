@@ -17,8 +17,8 @@ use crate::gradients::on_cpu;
 use crate::ops::gradient::GradSink;
 use crate::ops::storage::Values;
 use crate::ops::{
-    AttentionShape, BatchShape, DecoderWeights, LayerWeights, ProjectionWeights, RopeTable, decoder_into, embedding, linear_logprobs_into,
-    segment_sum,
+    AttentionShape, BatchShape, DecoderWeights, LayerWeights, ProjectionWeights, RopeTable, decoder_into,
+    embedding, linear_logprobs_into, segment_sum,
 };
 use crate::{Batch, BatchProblem, Error, Gradients, Result};
 
@@ -167,8 +167,15 @@ impl Decoder {
     /// If candle fails.
     pub fn detached(&self) -> Result<Self> {
         let weights = self.weights.iter().map(|(name, weight)| (name.clone(), weight.detach())).collect();
-        let (lora, reward_scale, other_config) = (self.lora.clone(), self.reward_scale, self.other_config.clone());
-        Ok(Self { weights, lora, reward_scale, other_config, ..Self::empty(&self.config, self.dtype, &self.device) })
+        let (lora, reward_scale, other_config) =
+            (self.lora.clone(), self.reward_scale, self.other_config.clone());
+        Ok(Self {
+            weights,
+            lora,
+            reward_scale,
+            other_config,
+            ..Self::empty(&self.config, self.dtype, &self.device)
+        })
     }
 
     /// This model with every weight converted to another dtype. Trainable weights stay trainable.
@@ -219,7 +226,10 @@ impl Decoder {
     /// If candle fails.
     pub(crate) fn frozen_fingerprint(&self, but: &[String]) -> Result<String> {
         let mut hash = blake3::Hasher::new();
-        let mut frozen = self.weights.iter().filter(|(name, _)| !self.parameters.contains_key(*name) && !but.contains(name));
+        let mut frozen = self
+            .weights
+            .iter()
+            .filter(|(name, _)| !self.parameters.contains_key(*name) && !but.contains(name));
         frozen.try_for_each(|(name, weight)| hash_weight(&mut hash, name, weight))?;
         Ok(hash.finalize().to_string())
     }
@@ -260,7 +270,12 @@ impl Decoder {
         batch.check(config.vocab_size)?;
         let shape = BatchShape {
             attention: AttentionShape::of(config),
-            rope: RopeTable::new(config.head_dim, config.rope_theta, config.rope_scaling.as_ref(), &batch.cu_seqlens),
+            rope: RopeTable::new(
+                config.head_dim,
+                config.rope_theta,
+                config.rope_scaling.as_ref(),
+                &batch.cu_seqlens,
+            ),
             cu_seqlens: batch.cu_seqlens.as_slice().into(),
             rms_norm_eps: config.rms_norm_eps,
             recompute: self.activation_checkpointing,
@@ -304,7 +319,8 @@ impl Decoder {
         }
     }
 
-    /// Log-probabilities in f32 of the batch's supervised tokens, each given the tokens before it in its document.
+    /// Log-probabilities in f32 of the batch's supervised tokens, each given the tokens before it in its
+    /// document.
     ///
     /// # Errors
     /// As [`hidden`](Self::hidden).
@@ -331,7 +347,10 @@ impl Decoder {
         batch.check_predicted(&tokens)?;
         let targets: Vec<u32> = tokens.iter().map(|&i| batch.ids[i as usize]).collect();
         let rows: Vec<u32> = tokens.iter().map(|&i| i - 1).collect();
-        Ok(Logprobs { values: linear_logprobs_into(hidden, head, &rows, &targets, self.sink.as_ref())?, tokens })
+        Ok(Logprobs {
+            values: linear_logprobs_into(hidden, head, &rows, &targets, self.sink.as_ref())?,
+            tokens,
+        })
     }
 
     /// The language-model head.
@@ -358,7 +377,12 @@ fn hash_weight(hash: &mut blake3::Hasher, name: &str, weight: &Tensor) -> Result
     let mut bytes = vec![0; 1 << 16];
     for values in Values::of(&wide)?.chunks(bytes.len() / 4) {
         let bytes = &mut bytes[..4 * values.len()];
-        bytes.as_chunks_mut().0.iter_mut().zip(values).for_each(|(bytes, value)| *bytes = value.to_le_bytes());
+        bytes
+            .as_chunks_mut()
+            .0
+            .iter_mut()
+            .zip(values)
+            .for_each(|(bytes, value)| *bytes = value.to_le_bytes());
         hash.update(bytes);
     }
     Ok(())
@@ -387,7 +411,11 @@ mod tests {
         let values = normal(3, "a", 100_001, 0.02);
         let mean = values.iter().map(|&x| f64::from(x)).sum::<f64>() / 1e5;
         let square = values.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / 1e5;
-        assert!(mean.abs() < 3e-4 && (square.sqrt() - 0.02).abs() < 3e-4, "mean {mean}, deviation {}", square.sqrt());
+        assert!(
+            mean.abs() < 3e-4 && (square.sqrt() - 0.02).abs() < 3e-4,
+            "mean {mean}, deviation {}",
+            square.sqrt()
+        );
         let beyond_two = values.iter().filter(|x| x.abs() > 0.04).count() as f64 / 1e5;
         assert!((beyond_two - 0.0455).abs() < 0.003, "{beyond_two}");
         assert_eq!(normal(3, "a", 7, 0.02), values[..7]);

@@ -30,7 +30,9 @@ impl Difference {
         let (was, is) = (flat(was), flat(is));
         let keys: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
         let differs = keys.into_iter().filter(|key| was.get(*key) != is.get(*key));
-        differs.map(|key| Self { key: key.clone(), was: was.get(key).cloned(), is: is.get(key).cloned() }).collect()
+        differs
+            .map(|key| Self { key: key.clone(), was: was.get(key).cloned(), is: is.get(key).cloned() })
+            .collect()
     }
 }
 
@@ -41,7 +43,8 @@ fn flat(value: &Value) -> BTreeMap<String, String> {
     while let Some((key, value)) = open.pop() {
         match value {
             Value::Object(table) => {
-                let below = |name: &String| if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+                let below =
+                    |name: &String| if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
                 open.extend(table.iter().map(|(name, value)| (below(name), value)));
             }
             Value::Null => {}

@@ -63,13 +63,17 @@ pub enum Error {
         capacity: usize,
     },
     /// A row without a token in the loss.
-    #[error("row {row} carries no loss: its loss mask is false after the first token; drop the row, or mask in its response")]
+    #[error(
+        "row {row} carries no loss: its loss mask is false after the first token; drop the row, or mask in its response"
+    )]
     NothingTrained {
         /// Index of the row.
         row: usize,
     },
     /// Every weight that the objective would train is frozen.
-    #[error("no weight is trainable: every weight that the objective uses is frozen; unfreeze some, or add LoRA adapters")]
+    #[error(
+        "no weight is trainable: every weight that the objective uses is frozen; unfreeze some, or add LoRA adapters"
+    )]
     NothingTrains,
     /// A weight file without one of the model's tensors.
     #[error("{}: tensor {name} is missing", path.display())]
@@ -100,7 +104,9 @@ pub enum Error {
         problem: FileProblem,
     },
     /// A trainable parameter that the loss does not reach.
-    #[error("step {step}: no gradient reaches {name}: between it and the loss is an operation without a backward pass")]
+    #[error(
+        "step {step}: no gradient reaches {name}: between it and the loss is an operation without a backward pass"
+    )]
     NoGradient {
         /// The parameter.
         name: String,
@@ -148,13 +154,17 @@ pub enum Error {
         name: &'static str,
     },
     /// A row without a stored log-probability under the reference model.
-    #[error("row {row} has no log-probability under the reference model: compute the log-probabilities of these rows")]
+    #[error(
+        "row {row} has no log-probability under the reference model: compute the log-probabilities of these rows"
+    )]
     NoReference {
         /// Index of the row.
         row: usize,
     },
     /// A reference model that shares its weights with the trained model.
-    #[error("the reference model shares {name} with the trained model, and would change with it: make it with Decoder::copy, or load it")]
+    #[error(
+        "the reference model shares {name} with the trained model, and would change with it: make it with Decoder::copy, or load it"
+    )]
     SharedReference {
         /// A weight whose memory the two models share.
         name: String,
@@ -299,7 +309,10 @@ impl From<janus_infer::Error> for Error {
 
 fn advice(checkpoint: Option<&Path>) -> String {
     checkpoint.map_or_else(String::new, |path| {
-        format!(", from the model in {}, this run's newest checkpoint (an older one if the loss rose before it)", path.display())
+        format!(
+            ", from the model in {}, this run's newest checkpoint (an older one if the loss rose before it)",
+            path.display()
+        )
     })
 }
 

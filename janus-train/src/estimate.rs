@@ -59,7 +59,12 @@ pub struct MemoryEstimate {
 
 impl<'a> Workload<'a> {
     /// Training of all weights on one CPU.
-    pub fn new(model: &'a ModelConfig, train: &'a TrainConfig, heads: &'a [Head], longest_document: usize) -> Self {
+    pub fn new(
+        model: &'a ModelConfig,
+        train: &'a TrainConfig,
+        heads: &'a [Head],
+        longest_document: usize,
+    ) -> Self {
         Self { model, train, lora: None, heads, longest_document, shards: 1, on_gpu: false }
     }
 
@@ -75,13 +80,19 @@ impl<'a> Workload<'a> {
         let all = tensors.iter().map(|(_, shape)| size(shape)).sum::<usize>() + value_head;
         let trained = match self.lora {
             Some(lora) => {
-                let target = |name: &str| lora.targets.iter().any(|target| name.ends_with(&format!(".{target}.weight")));
+                let target = |name: &str| {
+                    lora.targets.iter().any(|target| name.ends_with(&format!(".{target}.weight")))
+                };
                 let updates = tensors.iter().filter(|(name, _)| target(name));
                 value_head + updates.map(|(_, shape)| lora.rank * shape.iter().sum::<usize>()).sum::<usize>()
             }
             None => {
                 let idle = |name: &str| name == Head::LanguageModel.weight() && !self.has_logits();
-                all - tensors.iter().filter(|(name, _)| idle(name)).map(|(_, shape)| size(shape)).sum::<usize>()
+                all - tensors
+                    .iter()
+                    .filter(|(name, _)| idle(name))
+                    .map(|(_, shape)| size(shape))
+                    .sum::<usize>()
             }
         };
         Parameters { all, trained }
@@ -95,7 +106,11 @@ impl MemoryEstimate {
         let Parameters { all, trained } = workload.parameters();
         let (all, trained, shards) = (all as f64, trained as f64, workload.shards as f64);
         let (bf16, number) = (train.dtype == DType::Bf16, train.dtype.bytes());
-        let saved = if bf16 { blocks::saved_bytes_per_token(model) } else { SavedActivations::bytes_per_token(model) };
+        let saved = if bf16 {
+            blocks::saved_bytes_per_token(model)
+        } else {
+            SavedActivations::bytes_per_token(model)
+        };
         let of_token = if train.activation_checkpointing {
             model.num_hidden_layers * number * model.hidden_size + saved
         } else {
@@ -202,7 +217,9 @@ impl Recipe {
             Length::Epochs(epochs) => of_epochs(epochs),
             Length::Steps(steps) => {
                 let micro_batches = self.train.sampler(lengths.clone())?.micro_batches(1.0);
-                of_epochs((steps * self.train.gradient_accumulation_steps as u64) as f64 / micro_batches as f64)
+                of_epochs(
+                    (steps * self.train.gradient_accumulation_steps as u64) as f64 / micro_batches as f64,
+                )
             }
         };
         Ok(Work { steps, tokens: Some(tokens) })
@@ -211,16 +228,19 @@ impl Recipe {
     fn stated_work(&self) -> Option<Work> {
         let (data, train) = (&self.data, &self.train);
         let rows = data.rows.map(|rows| rows.saturating_sub(data.held_out) as f64);
-        let per_epoch = rows.zip(data.tokens_per_row).map(|(rows, tokens)| tokens * rows * self.objective.documents_per_example() as f64);
+        let per_epoch = rows
+            .zip(data.tokens_per_row)
+            .map(|(rows, tokens)| tokens * rows * self.objective.documents_per_example() as f64);
         let steps_of = |micro_batches: f64| micro_batches / train.gradient_accumulation_steps as f64;
         let steps_per_epoch = match train.examples_per_micro_batch {
             Some(examples) => rows.map(|rows| steps_of(rows / examples as f64)),
             None => per_epoch.map(|tokens| steps_of(tokens / train.tokens_per_micro_batch as f64)),
         };
         match train.length {
-            Length::Epochs(epochs) => {
-                Some(Work { steps: (steps_per_epoch? * epochs) as u64, tokens: per_epoch.map(|tokens| tokens * epochs) })
-            }
+            Length::Epochs(epochs) => Some(Work {
+                steps: (steps_per_epoch? * epochs) as u64,
+                tokens: per_epoch.map(|tokens| tokens * epochs),
+            }),
             Length::Steps(steps) => {
                 let tokens = per_epoch.zip(steps_per_epoch).map(|(tokens, all)| tokens * steps as f64 / all);
                 Some(Work { steps, tokens })
@@ -245,15 +265,20 @@ mod tests {
     fn estimated_parameters_are_those_of_the_decoder() {
         let model = Shape::Tiny.config();
         let train = TrainConfig::new(Length::Steps(1), 64, 1e-3, 0);
-        let size = |decoder: &Decoder| decoder.weights().values().map(|weight| weight.elem_count()).sum::<usize>();
+        let size =
+            |decoder: &Decoder| decoder.weights().values().map(|weight| weight.elem_count()).sum::<usize>();
         let decoder = decoder_of(&model);
         let workload = Workload::new(&model, &train, &[Head::LanguageModel], 64);
         assert_eq!(workload.parameters(), Parameters { all: size(&decoder), trained: size(&decoder) });
         assert_eq!(MemoryEstimate::of(&workload).weights, (4 * size(&decoder)) as f64);
         let bf16 = decoder.to_dtype(DType::Bf16).unwrap();
-        let bytes: usize = bf16.weights().values().map(|weight| weight.elem_count() * weight.dtype().size_in_bytes()).sum();
+        let bytes: usize =
+            bf16.weights().values().map(|weight| weight.elem_count() * weight.dtype().size_in_bytes()).sum();
         let in_bf16 = train.clone().with(|train| train.dtype = DType::Bf16);
-        assert_eq!(MemoryEstimate::of(&Workload::new(&model, &in_bf16, &[Head::LanguageModel], 64)).weights, bytes as f64);
+        assert_eq!(
+            MemoryEstimate::of(&Workload::new(&model, &in_bf16, &[Head::LanguageModel], 64)).weights,
+            bytes as f64
+        );
         let lora = LoraConfig::new(4, 8.0);
         let mut updated = workload;
         updated.lora = Some(&lora);

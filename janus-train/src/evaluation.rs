@@ -49,7 +49,12 @@ impl Evaluations {
         let read = |line: &str| serde_json::from_str::<Evaluation>(line);
         let all = whole.map(read).collect::<Result<Vec<_>, _>>();
         let all = all.map_err(FileProblem::json(path))?;
-        Ok(Self { all: all.into_iter().filter(|evaluation| evaluation.step <= steps && is_due(evaluation.step)).collect() })
+        Ok(Self {
+            all: all
+                .into_iter()
+                .filter(|evaluation| evaluation.step <= steps && is_due(evaluation.step))
+                .collect(),
+        })
     }
 
     /// Adds an evaluation, replaces one of the same step, and writes the file. True if nothing was
@@ -80,7 +85,10 @@ impl Evaluations {
         for (i, evaluation) in self.all.iter().enumerate() {
             let Some(value) = evaluation.metric(&rule.metric) else {
                 let known = std::iter::once("loss").chain(evaluation.metrics.keys().map(String::as_str));
-                return Err(Error::UnknownMetric { got: rule.metric.clone(), known: known.map(str::to_string).collect() });
+                return Err(Error::UnknownMetric {
+                    got: rule.metric.clone(),
+                    known: known.map(str::to_string).collect(),
+                });
             };
             let better = |best: f64| if rule.higher_is_better { value > best } else { value < best };
             if best.is_none_or(|(_, best)| better(best)) {
@@ -119,7 +127,10 @@ mod tests {
         for (step, accuracy) in [(1, 0.5), (2, 0.7), (3, 0.7), (4, 0.6)] {
             let metrics = BTreeMap::from([("accuracy".to_string(), accuracy)]);
             evaluations.add(&path, Evaluation { step, loss: 1.0, metrics }).unwrap();
-            ends.push((evaluations.is_best(&rule(true).best()).unwrap(), evaluations.at_end(Some(&rule(true))).unwrap()));
+            ends.push((
+                evaluations.is_best(&rule(true).best()).unwrap(),
+                evaluations.at_end(Some(&rule(true))).unwrap(),
+            ));
         }
         assert_eq!(ends, [(true, false), (true, false), (false, false), (false, true)]);
         assert!(evaluations.at_end(Some(&rule(false))).unwrap(), "the lowest came first");
@@ -127,7 +138,10 @@ mod tests {
         assert_eq!(cut.all().len(), 2);
         assert!(!cut.at_end(Some(&rule(true))).unwrap());
         assert_eq!(Evaluations::open(&path, 4, |step| step % 2 == 0).unwrap().all().len(), 2);
-        let error = cut.is_best(&KeepBest { metric: "accurcy".into(), higher_is_better: true }).unwrap_err().to_string();
+        let error = cut
+            .is_best(&KeepBest { metric: "accurcy".into(), higher_is_better: true })
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("accurcy") && error.contains("loss, accuracy"), "{error}");
     }
 }

@@ -42,7 +42,11 @@ impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ok = if self.ok() { "yes" } else { "NO" };
         match &self.result {
-            Ok(compared) => write!(f, "{:<48} {:>12.3e} {:>12.3e}  {ok}", self.case, compared.difference, compared.tolerance),
+            Ok(compared) => write!(
+                f,
+                "{:<48} {:>12.3e} {:>12.3e}  {ok}",
+                self.case, compared.difference, compared.tolerance
+            ),
             Err(reason) => write!(f, "{:<48} {:>12} {:>12}  {ok}: {reason}", self.case, "-", "-"),
         }
     }
@@ -76,7 +80,8 @@ impl Checks {
 
 /// Checks a folder and those below it, in the order of their names.
 fn visit(root: &Path, folder: &Path, tokenizer: &Path, checks: &mut Checks) {
-    let entries = std::fs::read_dir(folder).and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect());
+    let entries = std::fs::read_dir(folder)
+        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect());
     let mut paths: Vec<PathBuf> = match entries {
         Ok(paths) => paths,
         Err(error) => return checks.add(name(root, folder), Err(format!("{}: {error}", folder.display()))),
@@ -91,11 +96,17 @@ fn visit(root: &Path, folder: &Path, tokenizer: &Path, checks: &mut Checks) {
         match path.file_name().and_then(|name| name.to_str()) {
             Some("cases.json") => model::check(&name(root, folder), folder, checks),
             Some("sampling.json") => checks.group(&case, |checks| sampling::check(&case, &path, checks)),
-            Some("schedules.json") => checks.group(&case, |checks| sampling::check_schedules(&case, &path, checks)),
-            Some("tokens.json") => {
-                checks.group(&case, |checks| tokens::check(&case, &path, &path.with_file_name("tokenizer.json"), checks));
+            Some("schedules.json") => {
+                checks.group(&case, |checks| sampling::check_schedules(&case, &path, checks))
             }
-            Some("mistral_tokenizer.json") => checks.group(&case, |checks| tokens::check(&case, &path, tokenizer, checks)),
+            Some("tokens.json") => {
+                checks.group(&case, |checks| {
+                    tokens::check(&case, &path, &path.with_file_name("tokenizer.json"), checks)
+                });
+            }
+            Some("mistral_tokenizer.json") => {
+                checks.group(&case, |checks| tokens::check(&case, &path, tokenizer, checks))
+            }
             _ => {}
         }
     }

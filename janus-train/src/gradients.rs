@@ -39,7 +39,10 @@ pub struct Gradients {
 impl Gradients {
     /// Empty gradients for the parameters of a decoder.
     pub fn new(decoder: &Decoder) -> Self {
-        let accumulators = decoder.parameters().iter().map(|(name, var)| (name.clone(), (var.as_tensor().clone(), Default::default())));
+        let accumulators = decoder
+            .parameters()
+            .iter()
+            .map(|(name, var)| (name.clone(), (var.as_tensor().clone(), Default::default())));
         let by_name: BTreeMap<String, (Tensor, GradAccumulator)> = accumulators.collect();
         let sink = GradSink::new(by_name.values().map(|(parameter, sum)| (parameter, sum.clone())));
         Self { by_name, sink }
@@ -80,7 +83,11 @@ impl Gradients {
     pub fn norm(&self) -> Result<f64> {
         let mut total = 0.0;
         for gradient in self.by_name.values().filter_map(|(_, sum)| sum.sum()) {
-            total += if gradient.device().is_cpu() { sum_of_squares(&gradient)? } else { sum_of_squares_by_row(&gradient)? };
+            total += if gradient.device().is_cpu() {
+                sum_of_squares(&gradient)?
+            } else {
+                sum_of_squares_by_row(&gradient)?
+            };
         }
         Ok(total.sqrt())
     }
@@ -107,7 +114,8 @@ pub(crate) fn first_not_finite(values: &[f32]) -> Option<f64> {
 
 fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
     let values = Values::of(tensor)?;
-    let parts: Vec<f64> = values.par_chunks(ELEMENTS).map(|part| vectorised!(|| reduce::sum_of_squares(part))).collect();
+    let parts: Vec<f64> =
+        values.par_chunks(ELEMENTS).map(|part| vectorised!(|| reduce::sum_of_squares(part))).collect();
     Ok(parts.iter().sum())
 }
 

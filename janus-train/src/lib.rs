@@ -1,4 +1,5 @@
-//! Trains Llama and Mistral models: supervised fine-tuning, DPO, ORPO, reward models, or an objective of your own.
+//! Trains Llama and Mistral models: supervised fine-tuning, DPO, ORPO, reward models, or an objective of your
+//! own.
 //!
 //! ```text
 //! Recipe ──▶ TokenRow ──▶ Batch ──▶ Decoder::hidden ──▶ Decoder::logprobs ──▶ Objective::loss ──▶ backward ──▶ AdamW
@@ -84,7 +85,8 @@ pub use janus_data::TokenRow;
 pub use janus_infer::{FreedMemory, ModelConfig, ModelSizes, RopeScaling};
 pub use metrics::StepMetrics;
 pub use objective::{
-    Dpo, DpoConfig, Head, LossDenominator, LossOutput, Metrics, MicroBatch, NllSpan, Objective, Orpo, Reference, Reward, Sft, pairs,
+    Dpo, DpoConfig, Head, LossDenominator, LossOutput, Metrics, MicroBatch, NllSpan, Objective, Orpo,
+    Reference, Reward, Sft, pairs,
 };
 pub use observer::{Observer, StepFlow, StopReason};
 pub use optim::{AdamW, AdamWConfig};

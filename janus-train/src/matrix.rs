@@ -52,7 +52,13 @@ impl<'a> Mat<'a> {
 
     /// The transposed view.
     pub(crate) fn t(self) -> Self {
-        Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
+        Self {
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+            ..self
+        }
     }
 
     /// Rows and columns.
@@ -87,7 +93,8 @@ impl<'a> MatMut<'a> {
     /// The rows before `at` and the remaining rows.
     pub(crate) fn split_rows(self, at: usize) -> (Self, Self) {
         assert!(at <= self.rows);
-        let below = Self { start: self.start.wrapping_add(at * self.row_stride), rows: self.rows - at, ..self };
+        let below =
+            Self { start: self.start.wrapping_add(at * self.row_stride), rows: self.rows - at, ..self };
         (Self { rows: at, ..self }, below)
     }
 
@@ -135,7 +142,10 @@ impl<'a> MatMut<'a> {
 
 /// `dst = a · b`, or `dst += a · b` if `accumulate`; on this thread.
 pub(crate) fn matmul(dst: MatMut<'_>, accumulate: bool, a: Mat<'_>, b: Mat<'_>) {
-    assert!(dst.rows == a.rows && dst.cols == b.cols && a.cols == b.rows, "matmul of matrices that do not fit");
+    assert!(
+        dst.rows == a.rows && dst.cols == b.cols && a.cols == b.rows,
+        "matmul of matrices that do not fit"
+    );
     if dst.rows == 0 || dst.cols == 0 {
         return;
     }
@@ -225,11 +235,18 @@ mod tests {
         let (c_mid, _) = c_low.split_rows(3);
         let (_, c_right) = c_mid.split_cols(2);
         let (dst, _) = c_right.split_cols(5);
-        matmul(dst, true, Mat::new(&a, 5, 7).rows(0..3).cols(2..5), Mat::new(&b, 6, 8).rows(1..6).cols(3..6).t());
+        matmul(
+            dst,
+            true,
+            Mat::new(&a, 5, 7).rows(0..3).cols(2..5),
+            Mat::new(&b, 6, 8).rows(1..6).cols(3..6).t(),
+        );
         for i in 0..6 {
             for j in 0..8 {
                 let inside = (1..4).contains(&i) && (2..7).contains(&j);
-                let sum: f32 = (0..3).map(|k| if inside { a[(i - 1) * 7 + 2 + k] * b[(j - 1) * 8 + 3 + k] } else { 0.0 }).sum();
+                let sum: f32 = (0..3)
+                    .map(|k| if inside { a[(i - 1) * 7 + 2 + k] * b[(j - 1) * 8 + 3 + k] } else { 0.0 })
+                    .sum();
                 assert_eq!(c[i * 8 + j], 1.0 + sum, "({i}, {j})");
             }
         }

@@ -70,7 +70,10 @@ impl Log {
         let path = dir.join("metrics.jsonl");
         let kept: Vec<String> = whole_lines(&path)?.into_iter().take(steps as usize).collect();
         if (kept.len() as u64) < steps {
-            return Err(Error::Malformed { path, problem: FileProblem::StepsMissing { lines: kept.len(), step: steps } });
+            return Err(Error::Malformed {
+                path,
+                problem: FileProblem::StepsMissing { lines: kept.len(), step: steps },
+            });
         }
         let (mut events, mut evaluations) = (head(), evaluations.iter().peekable());
         for line in &kept {
@@ -83,7 +86,8 @@ impl Log {
         }
         evaluations.for_each(|evaluation| events.extend(evaluation_event(evaluation)));
         let timing = dir.join("timing.jsonl");
-        let of_kept = |line: &String| serde_json::from_str::<Timing>(line).is_ok_and(|line| line.step <= steps);
+        let of_kept =
+            |line: &String| serde_json::from_str::<Timing>(line).is_ok_and(|line| line.step <= steps);
         let timed: String = whole_lines(&timing)?.into_iter().filter(of_kept).collect();
         let folder = dir.join("tensorboard");
         std::fs::create_dir_all(&folder).at(&folder)?;
@@ -97,7 +101,11 @@ impl Log {
     pub(crate) fn step(&mut self, metrics: &StepMetrics) -> Result<()> {
         let line = self.metrics.line(metrics)?;
         self.events.add(&metrics_event(&self.metrics.path, &line)?.1)?;
-        let timing = Timing { step: metrics.step, seconds: metrics.seconds, tokens_per_second: metrics.tokens_per_second() };
+        let timing = Timing {
+            step: metrics.step,
+            seconds: metrics.seconds,
+            tokens_per_second: metrics.tokens_per_second(),
+        };
         self.timing.line(&timing).map(drop)
     }
 
@@ -153,8 +161,10 @@ fn metrics_event(path: &Path, line: &str) -> Result<(u64, Vec<u8>)> {
     let line: serde_json::Map<String, Value> = serde_json::from_str(line).map_err(FileProblem::json(path))?;
     let step = line.get("step").and_then(Value::as_u64);
     let step = step.ok_or_else(|| Error::Malformed { path: path.into(), problem: FileProblem::NoStep })?;
-    let numbers =
-        line.iter().filter(|(name, _)| *name != "step").filter_map(|(name, value)| Some((format!("train/{name}"), value.as_f64()?)));
+    let numbers = line
+        .iter()
+        .filter(|(name, _)| *name != "step")
+        .filter_map(|(name, value)| Some((format!("train/{name}"), value.as_f64()?)));
     Ok((step, event(step, numbers)))
 }
 

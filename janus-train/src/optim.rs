@@ -50,9 +50,19 @@ impl AdamWConfig {
         let unit = |x: f64| (0.0..1.0).contains(&x);
         let (decay, block) = (self.weight_decay, self.quantized_state_block);
         let rules = [
-            ("betas", format!("{:?}", self.betas), "two numbers from 0 to below 1", unit(self.betas.0) && unit(self.betas.1)),
+            (
+                "betas",
+                format!("{:?}", self.betas),
+                "two numbers from 0 to below 1",
+                unit(self.betas.0) && unit(self.betas.1),
+            ),
             ("eps", self.eps.to_string(), "a finite number above 0", self.eps.is_finite() && self.eps > 0.0),
-            ("weight_decay", decay.to_string(), "a finite number, 0 or more", decay.is_finite() && decay >= 0.0),
+            (
+                "weight_decay",
+                decay.to_string(),
+                "a finite number, 0 or more",
+                decay.is_finite() && decay >= 0.0,
+            ),
             ("quantized_state_block", "0".into(), "at least 1", block != Some(0)),
         ];
         match rules.into_iter().find(|rule| !rule.3) {
@@ -148,7 +158,11 @@ impl AdamW {
         let mut entries = Vec::with_capacity(4 * self.states.len());
         for (name, state) in &self.states {
             let of_state = state.numbers().into_iter();
-            entries.extend(of_state.map(|(kind, len, numbers)| NamedTensor { name: format!("{kind}.{name}"), shape: vec![len], numbers }));
+            entries.extend(of_state.map(|(kind, len, numbers)| NamedTensor {
+                name: format!("{kind}.{name}"),
+                shape: vec![len],
+                numbers,
+            }));
         }
         write_tensors(path, entries)
     }

@@ -39,7 +39,11 @@ struct Header {
 
 impl Header {
     fn new(model: &Decoder, template: &str) -> Result<Self> {
-        Ok(Self { model: model.fingerprint()?, weights: model.dtype().torch().into(), template: template.into() })
+        Ok(Self {
+            model: model.fingerprint()?,
+            weights: model.dtype().torch().into(),
+            template: template.into(),
+        })
     }
 }
 
@@ -141,7 +145,8 @@ impl ReferenceLogprobs {
                 continue;
             }
             let batch = MicroBatch::read(rows, (start..start + now.len()).collect())?.batch;
-            let sums = model.logprobs(&batch)?.sum_by_document(&batch)?.to_device(&Device::Cpu)?.to_vec1::<f32>()?;
+            let sums =
+                model.logprobs(&batch)?.sum_by_document(&batch)?.to_device(&Device::Cpu)?.to_vec1::<f32>()?;
             for ((row, _), sum) in now.iter().zip(sums) {
                 reference.by_row.entry(row.clone()).or_insert(f64::from(sum));
             }
@@ -214,7 +219,8 @@ impl ReferenceLogprobs {
     /// [`Error::NoReference`] with the first row that is not stored; [`Error::Data`] if a row cannot be
     /// read.
     pub fn of_rows(&self, rows: &dyn Dataset) -> Result<Vec<f64>> {
-        let of = |row: usize| self.by_row.get(&hash(&*rows.row(row)?)).copied().ok_or(Error::NoReference { row });
+        let of =
+            |row: usize| self.by_row.get(&hash(&*rows.row(row)?)).copied().ok_or(Error::NoReference { row });
         (0..rows.len()).map(of).collect()
     }
 
@@ -224,9 +230,13 @@ impl ReferenceLogprobs {
     /// [`Error::NoReference`] with the row of the first document that is not stored.
     pub fn of_batch(&self, micro_batch: &MicroBatch) -> Result<Vec<f64>> {
         let batch = &micro_batch.batch;
-        let documents = batch.cu_seqlens.windows(2).map(|ends| ends[0] as usize..ends[1] as usize).enumerate();
+        let documents =
+            batch.cu_seqlens.windows(2).map(|ends| ends[0] as usize..ends[1] as usize).enumerate();
         let of = |(document, tokens): (usize, std::ops::Range<usize>)| {
-            let row = TokenRow { ids: batch.ids[tokens.clone()].to_vec(), loss_mask: batch.loss_mask[tokens].to_vec() };
+            let row = TokenRow {
+                ids: batch.ids[tokens.clone()].to_vec(),
+                loss_mask: batch.loss_mask[tokens].to_vec(),
+            };
             let row_number = micro_batch.rows.get(document).copied().unwrap_or(document);
             self.by_row.get(&hash(&row)).copied().ok_or(Error::NoReference { row: row_number })
         };
@@ -253,6 +263,7 @@ pub(crate) fn hash_row(hash: &mut blake3::Hasher, row: &TokenRow) {
     let tokens = row.ids.iter().zip(&row.loss_mask).enumerate();
     // A first token is never in the loss, whatever the loss mask says.
     let tokens = tokens.map(|(i, (id, &trained))| u64::from(*id) << 1 | u64::from(trained && i > 0));
-    let bytes: Vec<u8> = std::iter::once(row.ids.len() as u64).chain(tokens).flat_map(u64::to_le_bytes).collect();
+    let bytes: Vec<u8> =
+        std::iter::once(row.ids.len() as u64).chain(tokens).flat_map(u64::to_le_bytes).collect();
     hash.update(&bytes);
 }

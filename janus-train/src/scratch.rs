@@ -33,7 +33,11 @@ impl Scratch {
         let least = len.next_multiple_of(1024);
         let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
         let fit = pool.partition_point(|buffer| buffer.len() < len);
-        let buffer = if pool.get(fit).is_some_and(|buffer| buffer.len() <= most.max(least)) { Some(pool.remove(fit)) } else { None };
+        let buffer = if pool.get(fit).is_some_and(|buffer| buffer.len() <= most.max(least)) {
+            Some(pool.remove(fit))
+        } else {
+            None
+        };
         drop(pool);
         Self { buffer: buffer.unwrap_or_else(|| vec![0.0; least]), len }
     }

@@ -75,13 +75,19 @@ fn write_tensor(file: &mut AtomicFile, tensor: &Tensor, path: &Path) -> Result<(
     let wide = on_cpu(tensor)?.to_dtype(DType::F32)?;
     let values = Values::of(&wide)?;
     match tensor.dtype() {
-        DType::BF16 => write_numbers(file, &values, |value| ((value.to_bits() >> 16) as u16).to_le_bytes()).at(path),
+        DType::BF16 => {
+            write_numbers(file, &values, |value| ((value.to_bits() >> 16) as u16).to_le_bytes()).at(path)
+        }
         _ => write_numbers(file, &values, f32::to_le_bytes).at(path),
     }
 }
 
 /// Writes numbers of N bytes each.
-fn write_numbers<const N: usize>(file: &mut AtomicFile, values: &[f32], number: impl Fn(f32) -> [u8; N]) -> std::io::Result<()> {
+fn write_numbers<const N: usize>(
+    file: &mut AtomicFile,
+    values: &[f32],
+    number: impl Fn(f32) -> [u8; N],
+) -> std::io::Result<()> {
     let mut buffer = vec![0; BUFFER.min(values.len() * N)];
     values.chunks(BUFFER / N).try_for_each(|values| {
         let bytes = &mut buffer[..values.len() * N];
@@ -98,11 +104,15 @@ pub(crate) fn write_tensors(path: &Path, mut tensors: Vec<NamedTensor<'_>>) -> R
     let infos = tensors.iter().map(|tensor| {
         let start = end;
         end += tensor.bytes();
-        (tensor.name.clone(), TensorInfo { dtype: tensor.dtype(), shape: tensor.shape.clone(), data_offsets: (start, end) })
+        (
+            tensor.name.clone(),
+            TensorInfo { dtype: tensor.dtype(), shape: tensor.shape.clone(), data_offsets: (start, end) },
+        )
     });
     // transformers refuses a file without this metadata.
     let format = HashMap::from([("format".to_string(), "pt".to_string())]);
-    let header = Metadata::new(Some(format), infos.collect()).map_err(FileProblem::of(path, FileProblem::Tensors))?;
+    let header =
+        Metadata::new(Some(format), infos.collect()).map_err(FileProblem::of(path, FileProblem::Tensors))?;
     let mut header = serde_json::to_vec(&header).map_err(FileProblem::json(path))?;
     header.resize(header.len().next_multiple_of(8), b' ');
     let mut file = AtomicFile::create(path)?;
@@ -148,7 +158,8 @@ impl<'a> Tensors<'a> {
         let mut values = vec![0.0; shape.iter().product()];
         match dtype {
             Dtype::F32 => self.fill(&mut values, f32::from_le_bytes)?,
-            Dtype::BF16 => self.fill(&mut values, |two: [u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(two)) << 16))?,
+            Dtype::BF16 => self
+                .fill(&mut values, |two: [u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(two)) << 16))?,
             other => return Err(self.of_type(name, other, "F32 or BF16")),
         }
         Ok(values)
@@ -167,8 +178,16 @@ impl<'a> Tensors<'a> {
     }
 
     /// [`read`](Self::read) as a tensor.
-    pub(crate) fn tensor(&mut self, name: &str, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
-        Ok(Tensor::from_vec(self.read(name, shape)?, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?)
+    pub(crate) fn tensor(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Tensor> {
+        Ok(Tensor::from_vec(self.read(name, shape)?, shape, &Device::Cpu)?
+            .to_dtype(dtype)?
+            .to_device(device)?)
     }
 
     /// Seeks to the tensor's first byte and returns its dtype.
@@ -196,7 +215,10 @@ impl<'a> Tensors<'a> {
     }
 
     fn of_type(&self, name: &str, got: Dtype, expected: &'static str) -> Error {
-        Error::Malformed { path: self.path.into(), problem: FileProblem::TensorType { name: name.into(), got, expected } }
+        Error::Malformed {
+            path: self.path.into(),
+            problem: FileProblem::TensorType { name: name.into(), got, expected },
+        }
     }
 }
 
@@ -218,14 +240,22 @@ mod tests {
             NamedTensor { name: "b".into(), shape: vec![5], numbers: Numbers::U8(&codes) },
             NamedTensor::of("c", &wide),
             NamedTensor { name: "a".into(), shape: vec![3], numbers: Numbers::F32(&floats) },
-            NamedTensor { name: "d".into(), shape: vec![3, 5], numbers: Numbers::Made(DType::BF16, Box::new(|| Ok(narrow.clone()))) },
+            NamedTensor {
+                name: "d".into(),
+                shape: vec![3, 5],
+                numbers: Numbers::Made(DType::BF16, Box::new(|| Ok(narrow.clone()))),
+            },
         ];
         write_tensors(&path, entries).unwrap();
         let file = fs::read(&path).unwrap();
 
-        let f32_bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
-        let of = |tensor: &Tensor| tensor.flatten_all().unwrap().to_dtype(DType::F32).unwrap().to_vec1::<f32>().unwrap();
-        let halves: Vec<u8> = of(&narrow).iter().flat_map(|value| ((value.to_bits() >> 16) as u16).to_le_bytes()).collect();
+        let f32_bytes =
+            |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+        let of = |tensor: &Tensor| {
+            tensor.flatten_all().unwrap().to_dtype(DType::F32).unwrap().to_vec1::<f32>().unwrap()
+        };
+        let halves: Vec<u8> =
+            of(&narrow).iter().flat_map(|value| ((value.to_bits() >> 16) as u16).to_le_bytes()).collect();
         let (wide_bytes, float_bytes) = (f32_bytes(&of(&wide)), f32_bytes(&floats));
         let views = [
             ("a", TensorView::new(Dtype::F32, vec![3], &float_bytes).unwrap()),
@@ -251,7 +281,11 @@ mod tests {
     fn a_truncated_or_inconsistent_file_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.safetensors");
-        write_tensors(&path, vec![NamedTensor { name: "a".into(), shape: vec![3], numbers: Numbers::F32(&[1.0, 2.0, 3.0]) }]).unwrap();
+        write_tensors(
+            &path,
+            vec![NamedTensor { name: "a".into(), shape: vec![3], numbers: Numbers::F32(&[1.0, 2.0, 3.0]) }],
+        )
+        .unwrap();
         let good = fs::read(&path).unwrap();
         let huge = [&u64::MAX.to_le_bytes()[..], &good[8..]].concat();
         for bad in [&good[..good.len() - 1], &good[..20], &good[..4], &huge[..], &b"12345678{}"[..]] {

@@ -6,7 +6,10 @@ use candle_core::{DType, Device, Tensor};
 use serde::Serialize;
 
 use crate::estimate::forward_flop_per_token;
-use crate::{Decoder, Dpo, DpoConfig, Length, ModelConfig, Objective, Reference, Result, Sft, TokenRow, TrainConfig, Trainer, ops};
+use crate::{
+    Decoder, Dpo, DpoConfig, Length, ModelConfig, Objective, Reference, Result, Sft, TokenRow, TrainConfig,
+    Trainer, ops,
+};
 
 /// The workload to measure: full optimiser steps on random tokens in rows of equal length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +63,13 @@ impl Throughput {
         };
         let tokens_per_s = tokens as f64 / step;
         let gflops = tokens_per_s * flop / 1e9;
-        Ok(Self { tokens_per_s, gflops, matmul_gflops, share: gflops / matmul_gflops, seconds_per_step: step })
+        Ok(Self {
+            tokens_per_s,
+            gflops,
+            matmul_gflops,
+            share: gflops / matmul_gflops,
+            seconds_per_step: step,
+        })
     }
 }
 
@@ -72,7 +81,10 @@ fn rows(count: usize, seq: usize, first: usize, vocab: usize) -> Vec<TokenRow> {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         3 + (state >> 33) as u32 % (vocab as u32 - 3)
     };
-    let row = |_| TokenRow { ids: (0..seq).map(|_| id()).collect(), loss_mask: (0..seq).map(|i| i >= first).collect() };
+    let row = |_| TokenRow {
+        ids: (0..seq).map(|_| id()).collect(),
+        loss_mask: (0..seq).map(|i| i >= first).collect(),
+    };
     (0..count).map(row).collect()
 }
 
@@ -124,8 +136,14 @@ mod tests {
     #[test]
     fn rows_are_full_and_carry_loss_from_the_given_token_on() {
         let rows = rows(2, 8, 5, 100);
-        assert!(rows.iter().all(|row| row.ids.len() == 8 && row.loss_tokens() == 3 && !row.loss_mask[4]), "{rows:?}");
-        assert!(rows.iter().flat_map(|row| &row.ids).all(|id| (3..100).contains(id)) && rows[0].ids != rows[1].ids);
+        assert!(
+            rows.iter().all(|row| row.ids.len() == 8 && row.loss_tokens() == 3 && !row.loss_mask[4]),
+            "{rows:?}"
+        );
+        assert!(
+            rows.iter().flat_map(|row| &row.ids).all(|id| (3..100).contains(id))
+                && rows[0].ids != rows[1].ids
+        );
     }
 
     #[test]

@@ -12,8 +12,8 @@ use crate::error::AtPath;
 use crate::evaluation::{Evaluation, Evaluations};
 use crate::metrics::Log;
 use crate::{
-    AdamW, Batch, BatchSampler, Decoder, Error, Gradients, Head, LossDenominator, Metrics, MicroBatch, Objective, Observer, Quantity,
-    Result, StepMetrics, StopReason, TrainConfig,
+    AdamW, Batch, BatchSampler, Decoder, Error, Gradients, Head, LossDenominator, Metrics, MicroBatch,
+    Objective, Observer, Quantity, Result, StepMetrics, StopReason, TrainConfig,
 };
 
 /// Trains a [`Decoder`] on the rows of a `Vec<TokenRow>`, a [`TokenFile`](janus_data::TokenFile) or any
@@ -53,7 +53,12 @@ impl<O: Objective> Trainer<O> {
     /// # Errors
     /// If the config is out of range, or a row is too long, carries no loss, or does not fit the model
     /// or the objective; [`Error::NothingTrains`] if every weight is frozen.
-    pub fn new(decoder: Decoder, objective: O, rows: impl Dataset + 'static, config: TrainConfig) -> Result<Self> {
+    pub fn new(
+        decoder: Decoder,
+        objective: O,
+        rows: impl Dataset + 'static,
+        config: TrainConfig,
+    ) -> Result<Self> {
         config.check()?;
         let per_example = objective.documents_per_example();
         if !rows.len().is_multiple_of(per_example) {
@@ -63,7 +68,8 @@ impl<O: Objective> Trainer<O> {
         decoder.set_activation_checkpointing(config.activation_checkpointing);
         let lengths = checked_lengths(&decoder, &rows, per_example, config.tokens_per_micro_batch)?;
         let idle = Head::ALL.into_iter().filter(|head| !objective.heads().contains(head)).map(Head::weight);
-        let idle_heads: Vec<String> = idle.filter(|name| decoder.parameters().contains_key(*name)).map(String::from).collect();
+        let idle_heads: Vec<String> =
+            idle.filter(|name| decoder.parameters().contains_key(*name)).map(String::from).collect();
         let decoder = decoder.frozen(|name| idle_heads.iter().any(|head| head == name));
         objective.check(&decoder, &rows)?;
         if decoder.parameters().is_empty() {
@@ -98,7 +104,9 @@ impl<O: Objective> Trainer<O> {
         }
         let capacity = self.config.tokens_per_micro_batch;
         let (mut room, mut parts): (usize, Vec<Range<usize>>) = (0, Vec::new());
-        for (example, tokens) in checked_lengths(&self.decoder, &rows, per_example, capacity)?.into_iter().enumerate() {
+        for (example, tokens) in
+            checked_lengths(&self.decoder, &rows, per_example, capacity)?.into_iter().enumerate()
+        {
             let (start, end) = (example * per_example, (example + 1) * per_example);
             match parts.last_mut() {
                 Some(part) if tokens <= room => part.end = end,
@@ -112,7 +120,8 @@ impl<O: Objective> Trainer<O> {
         self.objective.check(&self.decoder, &rows)?;
         self.held_out_denominator = LossDenominator::default();
         for part in &parts {
-            self.held_out_denominator += self.objective.denominator(&MicroBatch::read(&rows, part.clone().collect())?.batch);
+            self.held_out_denominator +=
+                self.objective.denominator(&MicroBatch::read(&rows, part.clone().collect())?.batch);
         }
         (self.held_out, self.held_out_parts) = (Box::new(rows), parts);
         Ok(self)
@@ -133,7 +142,8 @@ impl<O: Objective> Trainer<O> {
             let part = self.objective.loss(&decoder, &micro_batch, self.held_out_denominator)?;
             let value = f64::from(part.loss.to_scalar::<f32>()?);
             // JSON cannot represent such a number, and it cannot be compared with others.
-            let mut numbers = std::iter::once(("loss", value)).chain(part.metrics.iter().map(|(&name, &value)| (name, value)));
+            let mut numbers = std::iter::once(("loss", value))
+                .chain(part.metrics.iter().map(|(&name, &value)| (name, value)));
             if let Some((name, value)) = numbers.find(|(_, value)| !value.is_finite()) {
                 return Err(Error::NotFinite {
                     step,
@@ -208,13 +218,24 @@ impl<O: Objective> Trainer<O> {
     }
 
     /// [`fit`](Self::fit) in a folder that the caller has already locked.
-    pub(crate) fn fit_locked(&mut self, dir: &Path, _lock: &Lock, observer: &mut dyn Observer) -> Result<StopReason> {
+    pub(crate) fn fit_locked(
+        &mut self,
+        dir: &Path,
+        _lock: &Lock,
+        observer: &mut dyn Observer,
+    ) -> Result<StopReason> {
         self.run(dir, observer).map_err(|error| with_checkpoint(error, dir))
     }
 
     fn run(&mut self, dir: &Path, observer: &mut dyn Observer) -> Result<StopReason> {
-        let identity =
-            RunIdentity::new(&self.config, self.objective.identity()?, &self.decoder, &self.idle_heads, &*self.rows, &*self.held_out)?;
+        let identity = RunIdentity::new(
+            &self.config,
+            self.objective.identity()?,
+            &self.decoder,
+            &self.idle_heads,
+            &*self.rows,
+            &*self.held_out,
+        )?;
         if let Some(newest) = Checkpoint::list(dir)?.last() {
             self.optimizer = newest.restore(&mut self.decoder, &identity, &self.idle_heads)?;
             if self.steps() > 0 {
@@ -228,7 +249,8 @@ impl<O: Objective> Trainer<O> {
         }
         Checkpoint::prune(dir, self.config.keep_last)?;
         // An evaluation that is not due was made when an observer stopped the run.
-        let mut evaluations = Evaluations::open(&dir.join(EVALUATIONS), self.steps(), |step| self.evaluation_is_due(step))?;
+        let mut evaluations =
+            Evaluations::open(&dir.join(EVALUATIONS), self.steps(), |step| self.evaluation_is_due(step))?;
         let mut log = Log::open(dir, self.steps(), evaluations.all())?;
         let mut stopped = false;
         let mut evaluated_at = None;
@@ -259,7 +281,15 @@ impl<O: Objective> Trainer<O> {
                 self.check_finite()?;
                 log.sync()?;
                 let saved = &mut |folder: &Path| observer.saved(folder);
-                Checkpoint::write(dir, &self.decoder, &self.optimizer, &identity, !due, self.config.keep_last, saved)?;
+                Checkpoint::write(
+                    dir,
+                    &self.decoder,
+                    &self.optimizer,
+                    &identity,
+                    !due,
+                    self.config.keep_last,
+                    saved,
+                )?;
             }
         };
         if evaluated_at != Some(self.steps()) {
@@ -274,16 +304,22 @@ impl<O: Objective> Trainer<O> {
         self.config.evaluation_is_due(step, self.steps)
     }
 
-    /// Refuses a metric of `early_stop` or `keep_best` that the objective does not report on the first held-out rows.
+    /// Refuses a metric of `early_stop` or `keep_best` that the objective does not report on the first
+    /// held-out rows.
     fn check_metric(&self) -> Result<()> {
-        let named = [self.config.keep_best.as_ref().map(|best| &best.metric), self.config.early_stop.as_ref().map(|stop| &stop.metric)];
+        let named = [
+            self.config.keep_best.as_ref().map(|best| &best.metric),
+            self.config.early_stop.as_ref().map(|stop| &stop.metric),
+        ];
         let named: Vec<&String> = named.into_iter().flatten().filter(|name| *name != "loss").collect();
         let Some(rows) = self.held_out_parts.first().filter(|_| !named.is_empty()) else { return Ok(()) };
         let micro_batch = MicroBatch::read(&*self.held_out, rows.clone().collect())?;
-        let found = self.objective.loss(&self.decoder.detached()?, &micro_batch, self.held_out_denominator)?.metrics;
+        let found =
+            self.objective.loss(&self.decoder.detached()?, &micro_batch, self.held_out_denominator)?.metrics;
         match named.into_iter().find(|name| !found.contains_key(name.as_str())) {
             Some(got) => {
-                let known = std::iter::once("loss").chain(found.keys().copied()).map(str::to_string).collect();
+                let known =
+                    std::iter::once("loss").chain(found.keys().copied()).map(str::to_string).collect();
                 Err(Error::UnknownMetric { got: got.clone(), known })
             }
             None => Ok(()),
@@ -295,9 +331,11 @@ impl<O: Objective> Trainer<O> {
         let config = &self.config;
         let fields = [("early_stop", config.early_stop.is_some()), ("keep_best", config.keep_best.is_some())];
         match fields.into_iter().find(|(_, set)| *set) {
-            Some((field, _)) if self.held_out.is_empty() => {
-                Err(Error::Setting { field, got: "set".into(), expected: "held-out rows to evaluate, but the trainer has none" })
-            }
+            Some((field, _)) if self.held_out.is_empty() => Err(Error::Setting {
+                field,
+                got: "set".into(),
+                expected: "held-out rows to evaluate, but the trainer has none",
+            }),
             _ => Ok(()),
         }
     }
@@ -319,7 +357,9 @@ impl<O: Objective> Trainer<O> {
             log.evaluation(&evaluation)?;
         }
         match self.config.best() {
-            Some(rule) if may_replace_best && evaluations.is_best(&rule)? => self.save_to(&dir.join("best"), observer)?,
+            Some(rule) if may_replace_best && evaluations.is_best(&rule)? => {
+                self.save_to(&dir.join("best"), observer)?
+            }
             _ => {}
         }
         Ok(flow)
@@ -360,7 +400,8 @@ impl<O: Objective> Trainer<O> {
             .map(|index| {
                 let (epoch, examples) = self.sampler.micro_batch(index);
                 first_epoch.get_or_insert(epoch);
-                let rows: Vec<usize> = examples.iter().flat_map(|&i| i * per_example..(i + 1) * per_example).collect();
+                let rows: Vec<usize> =
+                    examples.iter().flat_map(|&i| i * per_example..(i + 1) * per_example).collect();
                 MicroBatch::read(&*self.rows, rows)
             })
             .collect::<Result<_>>()?;
@@ -376,14 +417,21 @@ impl<O: Objective> Trainer<O> {
         let start = Instant::now();
         let step = self.steps();
         let (epoch, micro_batches) = self.micro_batches(step)?;
-        let denominator: LossDenominator = micro_batches.iter().map(|micro_batch| self.objective.denominator(&micro_batch.batch)).sum();
+        let denominator: LossDenominator =
+            micro_batches.iter().map(|micro_batch| self.objective.denominator(&micro_batch.batch)).sum();
         let (gradients, mut loss, mut metrics) = (Gradients::new(&self.decoder), 0.0, Metrics::new());
         for (number, micro_batch) in micro_batches.iter().enumerate() {
             let decoder = self.decoder.in_training(&gradients, self.config.seed, step, number);
             let part = self.objective.loss(&decoder, micro_batch, denominator)?;
             let value = f64::from(part.loss.to_scalar::<f32>()?);
             if !value.is_finite() {
-                return Err(Error::NotFinite { step, what: Quantity::Loss, value, rows: micro_batch.rows.clone(), checkpoint: None });
+                return Err(Error::NotFinite {
+                    step,
+                    what: Quantity::Loss,
+                    value,
+                    rows: micro_batch.rows.clone(),
+                    checkpoint: None,
+                });
             }
             loss += value;
             add_metrics(&mut metrics, part.metrics);
@@ -395,7 +443,13 @@ impl<O: Objective> Trainer<O> {
         let grad_norm = gradients.norm()?;
         if !grad_norm.is_finite() {
             let rows = micro_batches.into_iter().flat_map(|micro_batch| micro_batch.rows).collect();
-            return Err(Error::NotFinite { step, what: Quantity::GradNorm, value: grad_norm, rows, checkpoint: None });
+            return Err(Error::NotFinite {
+                step,
+                what: Quantity::GradNorm,
+                value: grad_norm,
+                rows,
+                checkpoint: None,
+            });
         }
         // As in torch.nn.utils.clip_grad_norm_.
         let scale = self.config.clip_norm.map_or(1.0, |clip| (clip / (grad_norm + 1e-6)).min(1.0));
@@ -405,7 +459,17 @@ impl<O: Objective> Trainer<O> {
         self.decoder.clear_reward_scale();
         let tokens = micro_batches.iter().map(|micro_batch| micro_batch.batch.tokens()).sum();
         let seconds = start.elapsed().as_secs_f64();
-        Ok(StepMetrics { step: step + 1, epoch, loss, grad_norm, lr, tokens, supervised: denominator.tokens, metrics, seconds })
+        Ok(StepMetrics {
+            step: step + 1,
+            epoch,
+            loss,
+            grad_norm,
+            lr,
+            tokens,
+            supervised: denominator.tokens,
+            metrics,
+            seconds,
+        })
     }
 
     /// Checks that every trainable parameter gets a gradient, because candle silently drops gradients.
@@ -431,7 +495,12 @@ fn add_metrics(sums: &mut Metrics, parts: Metrics) {
 
 /// The number of tokens of each example. Refuses rows that do not fit the model or carry no loss, and
 /// examples with more than `capacity` tokens.
-fn checked_lengths(decoder: &Decoder, rows: &dyn Dataset, per_example: usize, capacity: usize) -> Result<Vec<usize>> {
+fn checked_lengths(
+    decoder: &Decoder,
+    rows: &dyn Dataset,
+    per_example: usize,
+    capacity: usize,
+) -> Result<Vec<usize>> {
     let mut lengths = Vec::with_capacity(rows.len() / per_example);
     for example in 0..rows.len() / per_example {
         let mut tokens = 0;

@@ -3,8 +3,8 @@
 use candle_core::{Device, Tensor};
 use janus_infer::{LogitsWanted, Model, ModelConfig, SequenceInput};
 use janus_train::{
-    AdamW, Batch, Checkpoint, DType, Decoder, Gradients, Length, LoraConfig, MicroBatch, ModelSizes, Objective, Reward, Schedule, Sft,
-    StepMetrics, TokenRow, TrainConfig, Trainer, VALUE_HEAD,
+    AdamW, Batch, Checkpoint, DType, Decoder, Gradients, Length, LoraConfig, MicroBatch, ModelSizes,
+    Objective, Reward, Schedule, Sft, StepMetrics, TokenRow, TrainConfig, Trainer, VALUE_HEAD,
 };
 use rand::Rng;
 
@@ -59,7 +59,8 @@ fn loss(decoder: &Decoder, rows: &[TokenRow]) -> (f64, Gradients) {
     let batch = Batch::concat(&rows.iter().collect::<Vec<_>>());
     let denominator = Sft.denominator(&batch);
     let gradients = Gradients::new(decoder);
-    let part = Sft.loss(&decoder.recording(&gradients), &MicroBatch { batch, rows: vec![] }, denominator).unwrap();
+    let part =
+        Sft.loss(&decoder.recording(&gradients), &MicroBatch { batch, rows: vec![] }, denominator).unwrap();
     assert_eq!(part.loss.dtype(), candle_core::DType::F32);
     gradients.backward(&part.loss).unwrap();
     (f64::from(part.loss.to_scalar::<f32>().unwrap()), gradients)
@@ -70,7 +71,8 @@ fn a_step_in_bf16_is_close_to_one_in_f32() {
     let (exact, rounded) = (decoder(1), decoder(1).to_dtype(DType::Bf16).unwrap());
     assert!(rounded.weights().values().all(|weight| weight.dtype() == candle_core::DType::BF16));
     let rows = rows(12);
-    let ((exact_loss, exact), (rounded_loss, rounded_gradients)) = (loss(&exact, &rows), loss(&rounded, &rows));
+    let ((exact_loss, exact), (rounded_loss, rounded_gradients)) =
+        (loss(&exact, &rows), loss(&rounded, &rows));
     assert!((rounded_loss / exact_loss - 1.0).abs() < 5e-3, "{rounded_loss}, f32 {exact_loss}");
     assert!((rounded_gradients.norm().unwrap() / exact.norm().unwrap() - 1.0).abs() < 2e-2);
     for name in rounded.parameters().keys() {
@@ -134,9 +136,13 @@ fn updates_below_the_resolution_of_bf16_are_lost_without_a_master() {
 #[test]
 fn an_interrupted_run_in_bf16_resumes_and_ends_with_the_same_bytes() {
     for quantized_state_block in [None, Some(256)] {
-        let settings = settings(8, DType::Bf16).with(|config| config.quantized_state_block = quantized_state_block);
+        let settings =
+            settings(8, DType::Bf16).with(|config| config.quantized_state_block = quantized_state_block);
         let (straight, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        Trainer::new(decoder(1), Sft, rows(20), settings.clone()).unwrap().fit(straight.path(), &mut ()).unwrap();
+        Trainer::new(decoder(1), Sft, rows(20), settings.clone())
+            .unwrap()
+            .fit(straight.path(), &mut ())
+            .unwrap();
         let dir = broken.path();
         let mut trainer = Trainer::new(decoder(1), Sft, rows(20), settings.clone()).unwrap();
         let halt = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -156,11 +162,18 @@ fn an_interrupted_run_in_bf16_resumes_and_ends_with_the_same_bytes() {
         // The fresh weights have another seed, which shows that the weights come from the checkpoint.
         Trainer::new(decoder(99), Sft, rows(20), settings).unwrap().fit(dir, &mut ()).unwrap();
         for file in ["model/model.safetensors", "model/config.json", "metrics.jsonl"] {
-            assert!(std::fs::read(straight.path().join(file)).unwrap() == std::fs::read(dir.join(file)).unwrap(), "{file} differs");
+            assert!(
+                std::fs::read(straight.path().join(file)).unwrap() == std::fs::read(dir.join(file)).unwrap(),
+                "{file} differs"
+            );
         }
         for step in ["step-000006", "step-000008"] {
             let file = format!("checkpoints/{step}/training/optimizer.safetensors");
-            assert!(std::fs::read(straight.path().join(&file)).unwrap() == std::fs::read(dir.join(&file)).unwrap(), "{file} differs");
+            assert!(
+                std::fs::read(straight.path().join(&file)).unwrap()
+                    == std::fs::read(dir.join(&file)).unwrap(),
+                "{file} differs"
+            );
         }
     }
 }
@@ -172,11 +185,15 @@ fn a_model_saved_in_bf16_is_the_same_in_inference_and_in_further_training() {
     trainer.fit(folder.path(), &mut ()).unwrap();
     let trained = trainer.into_decoder().unwrap();
     let model = folder.path().join("model");
-    let config: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(model.join("config.json")).unwrap()).unwrap();
+    let config: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(model.join("config.json")).unwrap()).unwrap();
     assert_eq!(config["torch_dtype"], "bfloat16");
     assert_eq!(ModelConfig::read(model.join("config.json")).unwrap(), *trained.config());
 
-    let (in_bf16, in_f32) = (Decoder::load_as(&model, DType::Bf16, &Device::Cpu).unwrap(), Decoder::load(&model, &Device::Cpu).unwrap());
+    let (in_bf16, in_f32) = (
+        Decoder::load_as(&model, DType::Bf16, &Device::Cpu).unwrap(),
+        Decoder::load(&model, &Device::Cpu).unwrap(),
+    );
     assert_eq!((in_bf16.dtype(), in_f32.dtype()), (DType::Bf16, DType::F32));
     for (name, weight) in trained.weights() {
         assert_eq!(flat(weight), flat(&in_bf16.weights()[name]));
@@ -187,13 +204,21 @@ fn a_model_saved_in_bf16_is_the_same_in_inference_and_in_further_training() {
     let inference = Model::load(&model, &Device::Cpu).unwrap();
     let row = &rows(1)[0];
     let mut logits = Vec::new();
-    inference.forward(&mut [SequenceInput::new(&row.ids, &mut inference.cache(), LogitsWanted::All)], &mut logits).unwrap();
+    inference
+        .forward(&mut [SequenceInput::new(&row.ids, &mut inference.cache(), LogitsWanted::All)], &mut logits)
+        .unwrap();
     let batch = Batch::concat(&[row]);
-    let (near, exact) = (flat(&in_bf16.logprobs(&batch).unwrap().values), flat(&in_f32.logprobs(&batch).unwrap().values));
+    let (near, exact) =
+        (flat(&in_bf16.logprobs(&batch).unwrap().values), flat(&in_f32.logprobs(&batch).unwrap().values));
     for (i, (logits, &id)) in logits.chunks(50).zip(&row.ids[1..]).enumerate() {
         let normaliser = logits.iter().map(|&logit| f64::from(logit).exp()).sum::<f64>().ln();
         let logprob = (f64::from(logits[id as usize]) - normaliser) as f32;
-        assert!((logprob - exact[i]).abs() < 2e-5 && (logprob - near[i]).abs() < 5e-2, "{logprob}: {} and {}", exact[i], near[i]);
+        assert!(
+            (logprob - exact[i]).abs() < 2e-5 && (logprob - near[i]).abs() < 5e-2,
+            "{logprob}: {} and {}",
+            exact[i],
+            near[i]
+        );
     }
 }
 

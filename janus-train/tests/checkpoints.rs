@@ -4,9 +4,9 @@ use std::path::Path;
 
 use candle_core::Device;
 use janus_train::{
-    Batch, Checkpoint, DType, Decoder, Error, Evaluation, KeepBest, Length, LoraConfig, LossDenominator, LossOutput, Metrics, MicroBatch,
-    ModelConfig, ModelSizes, NllSpan, Objective, Observer, Orpo, Quantity, Result, Reward, Sft, StepMetrics, StopReason, TokenRow,
-    TrainConfig, Trainer,
+    Batch, Checkpoint, DType, Decoder, Error, Evaluation, KeepBest, Length, LoraConfig, LossDenominator,
+    LossOutput, Metrics, MicroBatch, ModelConfig, ModelSizes, NllSpan, Objective, Observer, Orpo, Quantity,
+    Result, Reward, Sft, StepMetrics, StopReason, TokenRow, TrainConfig, Trainer,
 };
 
 fn decoder(seed: u64) -> Decoder {
@@ -24,7 +24,10 @@ fn decoder(seed: u64) -> Decoder {
 }
 
 fn rows(n: u32) -> Vec<TokenRow> {
-    let row = |i: u32| TokenRow { ids: (0..6).map(|j| (i * 7 + j * j) % 30).collect(), loss_mask: (0..6).map(|j| j > 2).collect() };
+    let row = |i: u32| TokenRow {
+        ids: (0..6).map(|j| (i * 7 + j * j) % 30).collect(),
+        loss_mask: (0..6).map(|j| j > 2).collect(),
+    };
     (0..n).map(row).collect()
 }
 
@@ -60,7 +63,8 @@ impl Observer for Recorder {
 
 #[test]
 fn every_checkpoint_and_the_best_are_models_that_load() {
-    for (lora, dtype) in [(false, DType::F32), (true, DType::F32), (false, DType::Bf16), (true, DType::Bf16)] {
+    for (lora, dtype) in [(false, DType::F32), (true, DType::F32), (false, DType::Bf16), (true, DType::Bf16)]
+    {
         let folder = tempfile::tempdir().unwrap();
         let start = if lora { decoder(1).with_lora(LoraConfig::new(2, 4.0), 7).unwrap() } else { decoder(1) };
         let keep_best = Some(KeepBest::new("loss", false));
@@ -72,26 +76,36 @@ fn every_checkpoint_and_the_best_are_models_that_load() {
         let mut recorder = Recorder::default();
         let trainer = Trainer::new(start, Sft, rows(8), settings).unwrap();
         trainer.with_held_out(rows(4)).unwrap().fit(folder.path(), &mut recorder).unwrap();
-        for (place, step) in [("checkpoints/step-000002", 2), ("checkpoints/step-000003", 3), ("model", 3), ("best", 3)] {
+        for (place, step) in
+            [("checkpoints/step-000002", 2), ("checkpoints/step-000003", 3), ("model", 3), ("best", 3)]
+        {
             let path = folder.path().join(place);
             let loaded = logprobs(&Decoder::load_as(&path, dtype, &Device::Cpu).unwrap());
             let tolerance = if dtype == DType::F32 { 2e-5 } else { 5e-2 };
             for (loaded, trained) in loaded.iter().zip(&recorder.evaluated[step - 1]) {
-                assert!((loaded - trained).abs() < tolerance, "{place}, LoRA {lora}: {loaded}, trained {trained}");
+                assert!(
+                    (loaded - trained).abs() < tolerance,
+                    "{place}, LoRA {lora}: {loaded}, trained {trained}"
+                );
             }
             janus_infer::Model::load(&path, &Device::Cpu).unwrap();
             assert!(path.join("tokenizer.json").exists());
             // vLLM loads every safetensors file next to config.json as weights.
-            let mut files: Vec<_> =
-                std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            let mut files: Vec<_> = std::fs::read_dir(&path)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
             files.retain(|name| name.ends_with(".safetensors"));
             assert_eq!(files, ["model.safetensors"]);
         }
         // No tensor is stored twice: the adapters are apart from the merged weights.
         let training = folder.path().join("checkpoints/step-000003/training");
         assert_eq!(training.join("low_rank.safetensors").exists(), lora);
-        let weights =
-            candle_core::safetensors::load(folder.path().join("checkpoints/step-000003/model.safetensors"), &Device::Cpu).unwrap();
+        let weights = candle_core::safetensors::load(
+            folder.path().join("checkpoints/step-000003/model.safetensors"),
+            &Device::Cpu,
+        )
+        .unwrap();
         assert_eq!(weights.keys().filter(|name| name.contains("lora")).count(), 0);
     }
 }
@@ -138,7 +152,13 @@ fn a_lora_run_is_not_resumed_with_another_config_or_on_another_model() {
 #[test]
 fn a_run_is_not_resumed_with_other_held_out_rows() {
     let folder = tempfile::tempdir().unwrap();
-    let fit = |n| Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().with_held_out(rows(n)).unwrap().fit(folder.path(), &mut ());
+    let fit = |n| {
+        Trainer::new(decoder(1), Sft, rows(8), settings(2))
+            .unwrap()
+            .with_held_out(rows(n))
+            .unwrap()
+            .fit(folder.path(), &mut ())
+    };
     fit(2).unwrap();
     assert!(matches!(fit(3), Err(Error::OtherRun { what: "data", .. })));
 }
@@ -148,7 +168,10 @@ fn a_second_run_in_the_same_folder_is_refused() {
     struct Second<'a>(&'a Path, Vec<String>);
     impl Observer for Second<'_> {
         fn step(&mut self, _: &StepMetrics) -> ControlFlow<()> {
-            let error = Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().fit(self.0, &mut ()).unwrap_err();
+            let error = Trainer::new(decoder(1), Sft, rows(8), settings(2))
+                .unwrap()
+                .fit(self.0, &mut ())
+                .unwrap_err();
             assert!(
                 matches!(&error, Error::Data(error) if matches!(&**error, janus_data::Error::Locked { process: Some(process), .. } if *process == std::process::id())),
                 "{error}"
@@ -161,7 +184,12 @@ fn a_second_run_in_the_same_folder_is_refused() {
     let mut second = Second(folder.path(), Vec::new());
     Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().fit(folder.path(), &mut second).unwrap();
     assert_eq!(second.1.len(), 2);
-    assert!(second.1[0].contains("another run is using this folder (process ") && second.1[0].contains("wait for it"), "{}", second.1[0]);
+    assert!(
+        second.1[0].contains("another run is using this folder (process ")
+            && second.1[0].contains("wait for it"),
+        "{}",
+        second.1[0]
+    );
     // After the run the folder is unlocked.
     Trainer::new(decoder(1), Sft, rows(8), settings(2)).unwrap().fit(folder.path(), &mut ()).unwrap();
     assert_eq!(std::fs::read(folder.path().join(".lock")).unwrap(), b"");
@@ -173,7 +201,9 @@ fn old_checkpoints_and_temporary_folders_of_a_killed_run_are_deleted_on_resuming
     let fit = || Trainer::new(decoder(1), Sft, rows(8), settings(4)).unwrap().fit(folder.path(), &mut ());
     fit().unwrap();
     let checkpoints = folder.path().join("checkpoints");
-    let steps = || Checkpoint::list(folder.path()).unwrap().iter().map(|checkpoint| checkpoint.step).collect::<Vec<_>>();
+    let steps = || {
+        Checkpoint::list(folder.path()).unwrap().iter().map(|checkpoint| checkpoint.step).collect::<Vec<_>>()
+    };
     assert_eq!(steps(), [3, 4]);
     // An old checkpoint, and temporary folders of a checkpoint and of a model.
     std::fs::create_dir(checkpoints.join("step-000002")).unwrap();
@@ -182,7 +212,10 @@ fn old_checkpoints_and_temporary_folders_of_a_killed_run_are_deleted_on_resuming
     fit().unwrap();
     assert_eq!(steps(), [3, 4]);
     let left = |folder: &Path| {
-        std::fs::read_dir(folder).unwrap().filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().ends_with(".tmp")).count()
+        std::fs::read_dir(folder)
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().ends_with(".tmp"))
+            .count()
     };
     assert_eq!((left(&checkpoints), left(folder.path())), (0, 0));
 }
@@ -201,7 +234,10 @@ fn no_checkpoint_is_written_with_weights_that_the_last_update_made_infinite() {
     };
     match fit(1e39, 3) {
         Err(Error::NotFinite { step: 1, what, rows, checkpoint: None, .. }) => {
-            assert!(matches!(&what, Quantity::Weight(name) if name.ends_with(".weight")) && !rows.is_empty(), "{what}");
+            assert!(
+                matches!(&what, Quantity::Weight(name) if name.ends_with(".weight")) && !rows.is_empty(),
+                "{what}"
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -218,7 +254,12 @@ impl Objective for Diverging {
     fn denominator(&self, batch: &Batch) -> LossDenominator {
         Sft.denominator(batch)
     }
-    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, denominator: LossDenominator) -> Result<LossOutput> {
+    fn loss(
+        &self,
+        decoder: &Decoder,
+        micro_batch: &MicroBatch,
+        denominator: LossDenominator,
+    ) -> Result<LossOutput> {
         let part = Sft.loss(decoder, micro_batch, denominator)?;
         let call = self.calls.replace(self.calls.get() + 1);
         if call >= self.nan_from { Ok(((part.loss * f64::NAN)?).into()) } else { Ok(part) }
@@ -232,9 +273,17 @@ impl Objective for Diverging {
 fn the_advice_in_the_error_of_a_loss_that_is_not_finite_works() {
     let folder = tempfile::tempdir().unwrap();
     let objective = Diverging { nan_from: 2, calls: std::cell::Cell::new(0) };
-    let error = Trainer::new(decoder(1), objective, rows(8), settings(4)).unwrap().fit(folder.path(), &mut ()).unwrap_err();
+    let error = Trainer::new(decoder(1), objective, rows(8), settings(4))
+        .unwrap()
+        .fit(folder.path(), &mut ())
+        .unwrap_err();
     let Error::NotFinite { checkpoint: Some(path), step: 2, .. } = &error else { panic!("{error:?}") };
-    assert!(error.to_string().contains("start another run, in another folder, with a lower learning rate, from the model in"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("start another run, in another folder, with a lower learning rate, from the model in"),
+        "{error}"
+    );
     // Follows the advice of the message.
     let other = tempfile::tempdir().unwrap();
     let lower = settings(2).with(|config| config.lr = 1e-3);
@@ -249,7 +298,12 @@ impl Objective for BadMetric {
     fn denominator(&self, batch: &Batch) -> LossDenominator {
         Sft.denominator(batch)
     }
-    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, denominator: LossDenominator) -> Result<LossOutput> {
+    fn loss(
+        &self,
+        decoder: &Decoder,
+        micro_batch: &MicroBatch,
+        denominator: LossDenominator,
+    ) -> Result<LossOutput> {
         let part = Sft.loss(decoder, micro_batch, denominator)?;
         let held_out = decoder.parameters().is_empty();
         Ok(LossOutput { metrics: Metrics::from([("metric", if held_out { self.0 } else { 1.0 })]), ..part })
@@ -281,8 +335,11 @@ fn a_held_out_loss_or_metric_that_is_not_finite_stops_the_run_and_does_not_block
     let decoder = decoder(1);
     let norm = &decoder.parameters()["model.norm.weight"];
     norm.set(&norm.affine(0.0, f64::NAN).unwrap()).unwrap();
-    let mut trainer = Trainer::new(decoder, Sft, rows(8), settings.clone()).unwrap().with_held_out(rows(3)).unwrap();
-    assert!(matches!(trainer.evaluate(), Err(Error::NotFinite { what, .. }) if what == Quantity::HeldOut("loss".into())));
+    let mut trainer =
+        Trainer::new(decoder, Sft, rows(8), settings.clone()).unwrap().with_held_out(rows(3)).unwrap();
+    assert!(
+        matches!(trainer.evaluate(), Err(Error::NotFinite { what, .. }) if what == Quantity::HeldOut("loss".into()))
+    );
 }
 
 #[test]
@@ -297,12 +354,20 @@ fn keep_best_works_without_early_stop_and_is_refused_without_held_out_rows() {
     let mut recorder = Recorder::default();
     let trainer = Trainer::new(decoder(1), Sft, rows(8), settings.clone()).unwrap();
     trainer.with_held_out(rows(4)).unwrap().fit(folder.path(), &mut recorder).unwrap();
-    assert_eq!((recorder.evaluated.len(), recorder.saved), (5, 5 + 1 + 1), "the run continues to its last step");
+    assert_eq!(
+        (recorder.evaluated.len(), recorder.saved),
+        (5, 5 + 1 + 1),
+        "the run continues to its last step"
+    );
     let best = logprobs(&Decoder::load(folder.path().join("best"), &Device::Cpu).unwrap());
     assert_eq!(best, recorder.evaluated[0]);
     let other = tempfile::tempdir().unwrap();
-    let error = Trainer::new(decoder(1), Sft, rows(8), settings).unwrap().fit(other.path(), &mut ()).unwrap_err();
-    assert!(error.to_string().contains("keep_best") && error.to_string().contains("held-out rows"), "{error}");
+    let error =
+        Trainer::new(decoder(1), Sft, rows(8), settings).unwrap().fit(other.path(), &mut ()).unwrap_err();
+    assert!(
+        error.to_string().contains("keep_best") && error.to_string().contains("held-out rows"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -314,7 +379,9 @@ fn the_duration_of_each_step_is_logged_once() {
     };
     let halt = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let settings = settings(4).with(|config| config.checkpoint_every = Some(2));
-        Trainer::new(decoder(1), Sft, rows(8), settings).unwrap().fit(folder.path(), &mut |metrics: &StepMetrics| assert!(metrics.step < 3))
+        Trainer::new(decoder(1), Sft, rows(8), settings)
+            .unwrap()
+            .fit(folder.path(), &mut |metrics: &StepMetrics| assert!(metrics.step < 3))
     }));
     assert!(halt.is_err() && lines().len() == 3);
     // TensorBoard already has the steps so far.
@@ -324,7 +391,10 @@ fn the_duration_of_each_step_is_logged_once() {
     Trainer::new(decoder(1), Sft, rows(8), settings).unwrap().fit(folder.path(), &mut ()).unwrap();
     let steps: Vec<u64> = lines().iter().map(|line| line["step"].as_u64().unwrap()).collect();
     assert_eq!(steps, [1, 2, 3, 4]);
-    assert!(lines().iter().all(|line| line["seconds"].as_f64().unwrap() > 0.0 && line["tokens_per_second"].as_f64().unwrap() > 0.0));
+    assert!(
+        lines().iter().all(|line| line["seconds"].as_f64().unwrap() > 0.0
+            && line["tokens_per_second"].as_f64().unwrap() > 0.0)
+    );
     let after = std::fs::read(&events).unwrap();
     assert!(after.starts_with(&before), "the first three steps are kept, and no step is there twice");
     assert_eq!((before.len() - 40) * 4, (after.len() - 40) * 3);
@@ -336,7 +406,10 @@ fn a_pair_that_is_too_long_is_named_by_its_row() {
     pairs[5].ids.extend([1; 30]);
     pairs[5].loss_mask.extend([true; 30]);
     let orpo = Orpo::new(0.1, NllSpan::Response).unwrap();
-    assert!(matches!(Trainer::new(decoder(1), orpo, pairs.clone(), settings(1)), Err(Error::TooLong { row: 4, .. })));
+    assert!(matches!(
+        Trainer::new(decoder(1), orpo, pairs.clone(), settings(1)),
+        Err(Error::TooLong { row: 4, .. })
+    ));
     let trainer = Trainer::new(decoder(1), orpo, rows(4), settings(1)).unwrap();
     assert!(matches!(trainer.with_held_out(pairs), Err(Error::TooLong { row: 4, .. })));
 }
@@ -364,7 +437,11 @@ fn first_step(decoder: Decoder, objective: impl Objective, rows: &[TokenRow]) ->
 fn a_missing_head_and_a_first_token_are_refused_before_the_forward_pass() {
     let all = rows(2);
     let batch = Batch::concat(&all.iter().collect::<Vec<_>>());
-    for (tokens, reason) in [(vec![6], "token 6 is the first of its document"), (vec![3, 2], "must be ascending"), (vec![12], "below 12")] {
+    for (tokens, reason) in [
+        (vec![6], "token 6 is the first of its document"),
+        (vec![3, 2], "must be ascending"),
+        (vec![12], "below 12"),
+    ] {
         let error = decoder(1).logprobs_at(&batch, tokens).unwrap_err().to_string();
         assert!(error.contains(reason), "{error}");
     }

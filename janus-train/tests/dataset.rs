@@ -24,7 +24,10 @@ fn rows(n: usize) -> Vec<TokenRow> {
     (0..n)
         .map(|_| {
             let len = rng.random_range(4..12);
-            TokenRow { ids: (0..len).map(|_| rng.random_range(0..30)).collect(), loss_mask: (0..len).map(|i| i >= len / 2).collect() }
+            TokenRow {
+                ids: (0..len).map(|_| rng.random_range(0..30)).collect(),
+                loss_mask: (0..len).map(|i| i >= len / 2).collect(),
+            }
         })
         .collect()
 }
@@ -70,13 +73,15 @@ impl Dataset for Recorded {
 #[test]
 fn a_step_reads_its_own_rows_and_no_others() {
     let (train, held_out) = (Recorded::new(rows(200)), Recorded::new(rows(9)));
-    let settings = TrainConfig::new(Length::Steps(3), 40, 1e-3, 7).with(|config| config.gradient_accumulation_steps = 2);
+    let settings =
+        TrainConfig::new(Length::Steps(3), 40, 1e-3, 7).with(|config| config.gradient_accumulation_steps = 2);
     let trainer = Trainer::new(decoder(1), Sft, train.clone(), settings).unwrap();
     assert_eq!(train.read(), (0..200).collect::<Vec<_>>(), "each row is checked once");
     let mut trainer = trainer.with_held_out(held_out.clone()).unwrap();
     held_out.read();
     for step in 0..3 {
-        let mut expected: Vec<usize> = trainer.micro_batches(step).unwrap().1.into_iter().flat_map(|part| part.rows).collect();
+        let mut expected: Vec<usize> =
+            trainer.micro_batches(step).unwrap().1.into_iter().flat_map(|part| part.rows).collect();
         expected.sort_unstable();
         train.read();
         trainer.step().unwrap();
@@ -115,15 +120,28 @@ fn a_recipes_work_is_counted_from_the_rows_of_its_token_file() {
     let tokens = kept.iter().map(|row| row.ids.len()).sum::<usize>() as f64;
     let model = ModelSource::fresh(Shape::Tiny, "tokenizer.json");
     for (length, expected) in [(Length::Epochs(2.0), Some(2.0 * tokens)), (Length::Steps(9), None)] {
-        let train = TrainConfig::new(length, 40, 1e-3, 7).with(|config| config.gradient_accumulation_steps = 2);
-        let recipe = Recipe::new(ChatTemplate::ChatMl, ObjectiveConfig::Sft {}, model.clone(), data.clone(), train.clone());
+        let train =
+            TrainConfig::new(length, 40, 1e-3, 7).with(|config| config.gradient_accumulation_steps = 2);
+        let recipe = Recipe::new(
+            ChatTemplate::ChatMl,
+            ObjectiveConfig::Sft {},
+            model.clone(),
+            data.clone(),
+            train.clone(),
+        );
         let work = recipe.work().unwrap().unwrap();
         let trainer = Trainer::new(decoder(1), Sft, kept.clone(), train).unwrap();
         assert_eq!(work.steps, trainer.total_steps());
         assert!(expected.is_none_or(|expected| work.tokens == Some(expected)), "{work:?}");
     }
     data.held_out = 80;
-    let recipe = Recipe::new(ChatTemplate::ChatMl, ObjectiveConfig::Sft {}, model, data, TrainConfig::new(Length::Steps(9), 40, 1e-3, 7));
+    let recipe = Recipe::new(
+        ChatTemplate::ChatMl,
+        ObjectiveConfig::Sft {},
+        model,
+        data,
+        TrainConfig::new(Length::Steps(9), 40, 1e-3, 7),
+    );
     assert!(matches!(recipe.work(), Err(Error::AllHeldOut { .. })));
 }
 
@@ -135,16 +153,25 @@ fn a_recipe_takes_the_same_pairs_from_a_token_file_as_from_their_text() {
     let tokenizer = Tokenizer::train(["why not"].into_iter(), 300, template.special_tokens()).unwrap();
     let pairs: Vec<PairRecord> = (0..12)
         .map(|row: usize| {
-            let (prompt, good, bad) = ("why? ".repeat(row + 1), "yes".repeat(row % 5 + 1), "no".repeat(row % 3 * 2));
+            let (prompt, good, bad) =
+                ("why? ".repeat(row + 1), "yes".repeat(row % 5 + 1), "no".repeat(row % 3 * 2));
             let side = |answer: &str| vec![Message::user(&prompt), Message::assistant(answer)];
             let bad = if row == 6 { good.clone() } else { bad };
             let (main_source, original_source, system) = Default::default();
-            PairRecord { main_source, original_source, system, chosen: side(&good), rejected: side(&bad), prompt: prompt.clone() }
+            PairRecord {
+                main_source,
+                original_source,
+                system,
+                chosen: side(&good),
+                rejected: side(&bad),
+                prompt: prompt.clone(),
+            }
         })
         .collect();
     let (text, tokens) = (folder.path().join("pairs.jsonl"), folder.path().join("tokens"));
     write_all(&text, &pairs).unwrap();
-    let mut writer = TokenWriter::create(&tokens, "f").unwrap().of_pairs().made_with(&tokenizer, template).unwrap();
+    let mut writer =
+        TokenWriter::create(&tokens, "f").unwrap().of_pairs().made_with(&tokenizer, template).unwrap();
     for pair in token_pairs(&tokenizer, template, pairs.iter().map(|pair| Ok(pair.conversations()))) {
         pair.unwrap().iter().for_each(|row| writer.write(row).unwrap());
     }
@@ -157,12 +184,20 @@ fn a_recipe_takes_the_same_pairs_from_a_token_file_as_from_their_text() {
     };
     let dpo = || ObjectiveConfig::Dpo { beta: 0.1, label_smoothing: 0.0 };
     let [from_text, from_tokens] = [&text, &tokens].map(|path| recipe(dpo(), path).rows(&tokenizer).unwrap());
-    let all = |rows: &dyn Dataset| (0..rows.len()).map(|row| rows.row(row).unwrap().into_owned()).collect::<Vec<_>>();
-    assert_eq!((all(&from_tokens.train), all(&from_tokens.held_out)), (all(&from_text.train), all(&from_text.held_out)));
+    let all = |rows: &dyn Dataset| {
+        (0..rows.len()).map(|row| rows.row(row).unwrap().into_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (all(&from_tokens.train), all(&from_tokens.held_out)),
+        (all(&from_text.train), all(&from_text.held_out))
+    );
     assert_eq!(from_tokens.notes, from_text.notes);
     assert!(from_text.notes.len() > 1, "{:?}", from_text.notes);
     let work = recipe(dpo(), &tokens).work().unwrap().unwrap();
-    assert_eq!(work.tokens, Some(all(&from_text.train).iter().map(|row| row.ids.len()).sum::<usize>() as f64));
+    assert_eq!(
+        work.tokens,
+        Some(all(&from_text.train).iter().map(|row| row.ids.len()).sum::<usize>() as f64)
+    );
     let refused = recipe(ObjectiveConfig::Sft {}, &tokens).rows(&tokenizer).err().unwrap().to_string();
     assert!(refused.contains("a token file of pairs, and the objective takes conversations"), "{refused}");
 }

@@ -13,16 +13,24 @@ fn logits(decoder: &Decoder, model: &Model, tokens: usize) -> (Vec<f32>, Vec<f32
     let row = TokenRow { ids: ids.clone(), loss_mask: vec![true; tokens] };
     let hidden = decoder.hidden(&Batch::concat(&[&row])).unwrap();
     let head = if config.tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
-    let training = ops::linear(&hidden, &decoder.weights()[head]).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+    let training =
+        ops::linear(&hidden, &decoder.weights()[head]).unwrap().flatten_all().unwrap().to_vec1().unwrap();
     let mut inference = Vec::new();
-    model.forward(&mut [SequenceInput::new(&ids, &mut model.cache(), LogitsWanted::All)], &mut inference).unwrap();
+    model
+        .forward(&mut [SequenceInput::new(&ids, &mut model.cache(), LogitsWanted::All)], &mut inference)
+        .unwrap();
     (training, inference)
 }
 
 /// The largest difference between two vectors, in units in the last place of the largest number.
 fn ulps(a: &[f32], b: &[f32]) -> f32 {
     let largest = a.iter().chain(b).fold(0f32, |largest, x| largest.max(x.abs()));
-    assert!(a.len() == b.len() && largest.is_normal(), "{} and {} logits, the largest {largest}", a.len(), b.len());
+    assert!(
+        a.len() == b.len() && largest.is_normal(),
+        "{} and {} logits, the largest {largest}",
+        a.len(),
+        b.len()
+    );
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / (largest.next_up() - largest)
 }
 
@@ -54,7 +62,8 @@ fn logits_of_training_and_of_inference_are_the_same() {
         ))
         .unwrap();
         let decoder = Decoder::init(&config, 3, &Device::Cpu).unwrap();
-        let weight = |name: &str, _: &[usize]| Ok(decoder.weights()[name].flatten_all().unwrap().to_vec1().unwrap());
+        let weight =
+            |name: &str, _: &[usize]| Ok(decoder.weights()[name].flatten_all().unwrap().to_vec1().unwrap());
         let model = Model::from_weights(config, weight).unwrap();
         assert_same(&format!("{family}, heads of {head_dim}, window {window}"), &decoder, &model);
     }
@@ -66,6 +75,10 @@ fn logits_of_golden_models_are_the_same_in_training_and_in_inference() {
     for entry in std::fs::read_dir(folder).unwrap() {
         let folder = entry.unwrap().path();
         let name = folder.file_name().unwrap().to_str().unwrap();
-        assert_same(name, &Decoder::load(&folder, &Device::Cpu).unwrap(), &Model::load(&folder, &Device::Cpu).unwrap());
+        assert_same(
+            name,
+            &Decoder::load(&folder, &Device::Cpu).unwrap(),
+            &Model::load(&folder, &Device::Cpu).unwrap(),
+        );
     }
 }

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::Device;
 use janus_train::estimate::{MemoryEstimate, Workload};
-use janus_train::{Batch, DType, Decoder, Gradients, Head, Length, ModelConfig, ModelSizes, TokenRow, TrainConfig};
+use janus_train::{
+    Batch, DType, Decoder, Gradients, Head, Length, ModelConfig, ModelSizes, TokenRow, TrainConfig,
+};
 
 /// The system's allocator with a counter of the allocated bytes.
 struct Counted;
@@ -82,9 +84,14 @@ fn estimated_activations_in_bf16_are_those_that_layers_keep_for_the_backward_pas
     /// the norms.
     const OVERHEAD: f64 = 8192.0;
     for recompute in [false, true] {
-        let of_layers = |of: &dyn Fn(usize, DType, bool) -> f64| of(5, DType::Bf16, recompute) - of(2, DType::Bf16, recompute);
+        let of_layers = |of: &dyn Fn(usize, DType, bool) -> f64| {
+            of(5, DType::Bf16, recompute) - of(2, DType::Bf16, recompute)
+        };
         let (held, estimated) = (of_layers(&held), of_layers(&estimated));
         let apart = (held - estimated).abs();
-        assert!(apart < 0.02 * estimated + 3.0 * OVERHEAD, "recompute {recompute}: {held} bytes allocated, {estimated} estimated");
+        assert!(
+            apart < 0.02 * estimated + 3.0 * OVERHEAD,
+            "recompute {recompute}: {held} bytes allocated, {estimated} estimated"
+        );
     }
 }

@@ -10,8 +10,8 @@ use janus_data::mini::Mini;
 use janus_data::{Dataset as _, LossMessages, TokenRow, Tokenizer, write_all};
 use janus_train::recipe::{CustomObjective, DataConfig, ModelSource, ObjectiveConfig, SampleConfig, Shape};
 use janus_train::{
-    Batch, Decoder, Dpo, DpoConfig, Error, Head, Length, LossDenominator, LossOutput, MicroBatch, Objective, Recipe, Result, Sft,
-    StepMetrics, StopReason, TrainConfig,
+    Batch, Decoder, Dpo, DpoConfig, Error, Head, Length, LossDenominator, LossOutput, MicroBatch, Objective,
+    Recipe, Result, Sft, StepMetrics, StopReason, TrainConfig,
 };
 use serde_json::json;
 
@@ -28,7 +28,13 @@ fn recipe(folder: &Path, objective: ObjectiveConfig) -> Recipe {
     Tokenizer::train(texts, 400, TEMPLATE.special_tokens()).unwrap().save(&tokenizer).unwrap();
     let data = if objective.documents_per_example() == 1 { "sft.jsonl" } else { "pairs.jsonl" };
     let train = TrainConfig::new(Length::Steps(3), 2048, 3e-3, 1);
-    Recipe::new(TEMPLATE, objective, ModelSource::fresh(Shape::Tiny, tokenizer), DataConfig::new(folder.join(data), 600), train)
+    Recipe::new(
+        TEMPLATE,
+        objective,
+        ModelSource::fresh(Shape::Tiny, tokenizer),
+        DataConfig::new(folder.join(data), 600),
+        train,
+    )
 }
 
 /// All files except those with times and durations.
@@ -83,8 +89,9 @@ fn a_custom_objective_gets_its_reference_and_its_settings_from_the_recipe() {
     let mut wrong = own.clone();
     let ObjectiveConfig::Custom(custom) = &mut wrong.objective else { panic!("{:?}", wrong.objective) };
     custom.settings.insert("betta".into(), 0.2.into());
-    let error = wrong
-        .prepare_with(at("wrong"), &Device::Cpu, &mut (), |context| Dpo::new(context.settings()?, context.reference()?, context.rows()));
+    let error = wrong.prepare_with(at("wrong"), &Device::Cpu, &mut (), |context| {
+        Dpo::new(context.settings()?, context.reference()?, context.rows())
+    });
     assert!(matches!(error.err(), Some(Error::Recipe { .. })));
 }
 
@@ -107,33 +114,50 @@ fn an_objective_that_does_not_match_the_recipe_is_refused() {
     }
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    let (known, custom) = (ObjectiveConfig::Sft {}, |documents| ObjectiveConfig::Custom(CustomObjective::new("own", documents)));
+    let (known, custom) = (ObjectiveConfig::Sft {}, |documents| {
+        ObjectiveConfig::Custom(CustomObjective::new("own", documents))
+    });
     let refused = |result: Result<janus_train::recipe::PreparedRun<'_>>, part: &str| match result.err() {
         Some(Error::RecipeRule { problem, .. }) => assert!(problem.contains(part), "{problem}"),
         other => panic!("{part}: {other:?}"),
     };
     let own = recipe(folder.path(), custom(1));
     refused(own.prepare(&out, &Device::Cpu, &mut ()), "Recipe::prepare_with");
-    refused(recipe(folder.path(), known).prepare_with(&out, &Device::Cpu, &mut (), |_| Ok(Sft)), "not custom");
-    refused(recipe(folder.path(), custom(2)).prepare_with(&out, &Device::Cpu, &mut (), |_| Ok(Sft)), "documents_per_example");
+    refused(
+        recipe(folder.path(), known).prepare_with(&out, &Device::Cpu, &mut (), |_| Ok(Sft)),
+        "not custom",
+    );
+    refused(
+        recipe(folder.path(), custom(2)).prepare_with(&out, &Device::Cpu, &mut (), |_| Ok(Sft)),
+        "documents_per_example",
+    );
     refused(own.prepare_with(&out, &Device::Cpu, &mut (), |_| Ok(Values)), "heads");
-    assert!(matches!(recipe(folder.path(), custom(3)).check(), Err(Error::RecipeSetting { table: "objective.", .. })));
+    assert!(matches!(
+        recipe(folder.path(), custom(3)).check(),
+        Err(Error::RecipeSetting { table: "objective.", .. })
+    ));
 }
 
 #[test]
 fn a_recipe_that_its_observer_stops_resumes_with_the_same_files() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    for (name, held_out, evaluate_every) in [("held out", 4, Some(2)), ("at the end", 4, None), ("none held out", 0, None)] {
+    for (name, held_out, evaluate_every) in
+        [("held out", 4, Some(2)), ("at the end", 4, None), ("none held out", 0, None)]
+    {
         let mut recipe = recipe(folder.path(), ObjectiveConfig::Sft {});
         recipe.data.held_out = held_out;
-        recipe.train = recipe.train.with(|train| (train.length, train.evaluate_every) = (Length::Steps(4), evaluate_every));
+        recipe.train = recipe
+            .train
+            .with(|train| (train.length, train.evaluate_every) = (Length::Steps(4), evaluate_every));
         recipe.samples = Some(SampleConfig::new(vec!["What flies?".into()], 3));
         let (straight, stopped) = (at(&format!("{name} straight")), at(&format!("{name} stopped")));
         let trained = recipe.run(&straight, &Device::Cpu, &mut ()).unwrap();
         assert_eq!((trained.steps, trained.reason), (4, StopReason::LastStep));
         for step in [1, 2, 3] {
-            let mut stop = |metrics: &StepMetrics| if metrics.step == step { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+            let mut stop = |metrics: &StepMetrics| {
+                if metrics.step == step { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            };
             let trained = recipe.run(&stopped, &Device::Cpu, &mut stop).unwrap();
             assert_eq!((trained.steps, trained.reason), (step, StopReason::Observer), "{name}");
             let found = files(&stopped);
@@ -179,10 +203,11 @@ fn turns(answer: &str) -> Vec<Message> {
 fn pairs_of_several_turns_are_trained_with_everything_before_the_answer() {
     let folder = tempfile::tempdir().unwrap();
     let dialogue = |answer: &str| {
-        format!("Be brief.\n\nHuman: My name is Ada.\n\nAssistant: Hello, Ada.\n\nHuman: What is my name?\n\nAssistant: {answer}")
+        format!(
+            "Be brief.\n\nHuman: My name is Ada.\n\nAssistant: Hello, Ada.\n\nHuman: What is my name?\n\nAssistant: {answer}"
+        )
     };
-    let record =
-        json!({ "system": "Be brief.", "prompt": "What is my name?", "chosen": turns("Ada.")[1..], "rejected": turns("I forgot.")[1..] });
+    let record = json!({ "system": "Be brief.", "prompt": "What is my name?", "chosen": turns("Ada.")[1..], "rejected": turns("I forgot.")[1..] });
     let transcripts = json!({ "chosen": dialogue("Ada."), "rejected": dialogue("I forgot.") });
     for objective in [
         ObjectiveConfig::Dpo { beta: 0.1, label_smoothing: 0.0 },
@@ -195,7 +220,13 @@ fn pairs_of_several_turns_are_trained_with_everything_before_the_answer() {
             let whole = |answer: &str| tokenizer.conversation(TEMPLATE, &turns(answer)).unwrap();
             for (row, answer) in rows.iter().zip(["Ada.", "I forgot."]) {
                 assert_eq!(row.ids, whole(answer).ids, "{objective:?}");
-                let trained: Vec<u32> = row.ids.iter().zip(&row.loss_mask).filter(|(_, in_loss)| **in_loss).map(|(id, _)| *id).collect();
+                let trained: Vec<u32> = row
+                    .ids
+                    .iter()
+                    .zip(&row.loss_mask)
+                    .filter(|(_, in_loss)| **in_loss)
+                    .map(|(id, _)| *id)
+                    .collect();
                 assert_eq!(tokenizer.decode(&trained).unwrap(), answer, "only the answer is in the loss");
             }
             assert_eq!((rows.len(), notes.len()), (2, 0));
@@ -208,13 +239,23 @@ fn conversations_of_several_turns_carry_loss_where_the_recipe_and_their_weights_
     let folder = tempfile::tempdir().unwrap();
     let mut weighted = json!({ "messages": turns("Ada.") });
     weighted["messages"][2]["weight"] = json!(0);
-    let rows = [json!({ "messages": turns("Ada.") }), weighted, json!({ "messages": [{ "role": "user", "content": "Hi?" }] })];
+    let rows = [
+        json!({ "messages": turns("Ada.") }),
+        weighted,
+        json!({ "messages": [{ "role": "user", "content": "Hi?" }] }),
+    ];
     let (mut recipe, tokenizer) = on_rows(folder.path(), ObjectiveConfig::Sft {}, &rows);
     let trained = |recipe: &Recipe| {
         let (rows, notes) = all_rows(recipe, &tokenizer);
         assert_eq!(notes, ["1 rows are left out: a conversation that does not end with the assistant"]);
         let labels = |row: &TokenRow| {
-            let ids: Vec<u32> = row.ids.iter().zip(&row.loss_mask).filter(|(_, in_loss)| **in_loss).map(|(id, _)| *id).collect();
+            let ids: Vec<u32> = row
+                .ids
+                .iter()
+                .zip(&row.loss_mask)
+                .filter(|(_, in_loss)| **in_loss)
+                .map(|(id, _)| *id)
+                .collect();
             tokenizer.decode(&ids).unwrap()
         };
         rows.iter().map(labels).collect::<Vec<_>>()
@@ -232,11 +273,17 @@ fn rows_that_cannot_be_read_are_skipped_and_counted_on_request_only() {
     let (mut recipe, tokenizer) = on_rows(folder.path(), ObjectiveConfig::Sft {}, &rows);
     recipe.data.columns.insert("prompt".into(), "question".into());
     let error = recipe.rows(&tokenizer).err().unwrap().to_string();
-    assert!(error.ends_with("rows.jsonl, row 2, field \"prompt\": expected a string, got a number"), "{error}");
+    assert!(
+        error.ends_with("rows.jsonl, row 2, field \"prompt\": expected a string, got a number"),
+        "{error}"
+    );
     recipe.data.skip_bad_rows = true;
     let (rows, notes) = all_rows(&recipe, &tokenizer);
     assert_eq!(rows.len(), 2);
-    assert!(notes.len() == 1 && notes[0].starts_with("1 rows cannot be read and are skipped; the first: "), "{notes:?}");
+    assert!(
+        notes.len() == 1 && notes[0].starts_with("1 rows cannot be read and are skipped; the first: "),
+        "{notes:?}"
+    );
     assert_eq!(Recipe::read_with(write_toml(folder.path(), &recipe), &[] as &[&str]).unwrap(), recipe);
 }
 
@@ -254,16 +301,22 @@ fn a_file_of_which_nothing_can_be_trained_says_why() {
     recipe.data.max_tokens = 3;
     let error = |recipe: &Recipe| recipe.rows(&tokenizer).err().unwrap().to_string();
     assert!(
-        error(&recipe).ends_with("no row is left to train on: 2 of 2 rows have more than 3 tokens and are left out"),
+        error(&recipe)
+            .ends_with("no row is left to train on: 2 of 2 rows have more than 3 tokens and are left out"),
         "{}",
         error(&recipe)
     );
     std::fs::write(&recipe.data.path, "").unwrap();
-    assert!(error(&recipe).ends_with("no row is left to train on: the file has no rows"), "{}", error(&recipe));
+    assert!(
+        error(&recipe).ends_with("no row is left to train on: the file has no rows"),
+        "{}",
+        error(&recipe)
+    );
     std::fs::write(&recipe.data.path, "{\"rubrics\": []}\n").unwrap();
     assert!(error(&recipe).contains("set data.layout"), "{}", error(&recipe));
     let equal = json!({ "prompt": "Hi?", "chosen": "Hello.", "rejected": "Hello." });
-    let (recipe, _) = on_rows(folder.path(), ObjectiveConfig::Dpo { beta: 0.1, label_smoothing: 0.0 }, &[equal]);
+    let (recipe, _) =
+        on_rows(folder.path(), ObjectiveConfig::Dpo { beta: 0.1, label_smoothing: 0.0 }, &[equal]);
     assert!(error(&recipe).ends_with("1 pairs have equal responses and are left out"), "{}", error(&recipe));
 }
 
@@ -291,12 +344,20 @@ fn a_metric_that_the_objective_does_not_report_is_refused_before_the_first_step(
 fn a_trained_model_states_the_end_of_turn_of_the_template_that_it_was_trained_with() {
     let folder = tempfile::tempdir().unwrap();
     let mut first = recipe(folder.path(), ObjectiveConfig::Sft {});
-    let specials = [ChatTemplate::MistralInstruct, ChatTemplate::ChatMl].map(ChatTemplate::special_tokens).concat();
+    let specials =
+        [ChatTemplate::MistralInstruct, ChatTemplate::ChatMl].map(ChatTemplate::special_tokens).concat();
     let path = folder.path().join("tokenizer.json");
-    Tokenizer::train(["one # two # three"].into_iter(), 400, &[&["<unk>", "<pad>"], &specials[..]].concat()).unwrap().save(&path).unwrap();
+    Tokenizer::train(["one # two # three"].into_iter(), 400, &[&["<unk>", "<pad>"], &specials[..]].concat())
+        .unwrap()
+        .save(&path)
+        .unwrap();
     let tokenizer = Tokenizer::read(&path).unwrap();
     let id = |token: &str| tokenizer.token_id(token).unwrap();
-    let eos = |run: &str| janus_train::ModelConfig::read(folder.path().join(run).join("model/config.json")).unwrap().eos_token_ids;
+    let eos = |run: &str| {
+        janus_train::ModelConfig::read(folder.path().join(run).join("model/config.json"))
+            .unwrap()
+            .eos_token_ids
+    };
     first.train = TrainConfig::new(Length::Steps(1), 2048, 3e-3, 1);
     first.run(folder.path().join("first"), &Device::Cpu, &mut ()).unwrap();
     assert_eq!(eos("first"), [id("</s>")]);
@@ -323,5 +384,9 @@ fn micro_batches_that_fill_no_step_are_counted_at_the_start() {
     recipe.train.gradient_accumulation_steps = 3;
     let mut notes = Notes(Vec::new());
     recipe.prepare(folder.path().join("run"), &Device::Cpu, &mut notes).unwrap();
-    assert!(notes.0.iter().any(|note| note.starts_with("the last 2 of 8 micro-batches do not fill a step of 3")), "{:?}", notes.0);
+    assert!(
+        notes.0.iter().any(|note| note.starts_with("the last 2 of 8 micro-batches do not fill a step of 3")),
+        "{:?}",
+        notes.0
+    );
 }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use candle_core::Device;
 use janus_data::{TokenFile, TokenWriter};
 use janus_train::{
-    Checkpoint, DType, Decoder, Dpo, DpoConfig, EarlyStop, Error, Evaluation, KeepBest, Length, LoraConfig, ModelConfig, ModelSizes,
-    NllSpan, Objective, Observer, Orpo, Reference, ReferenceLogprobs, Result, Reward, Sft, StepMetrics, StopReason, TokenRow, TrainConfig,
-    Trainer,
+    Checkpoint, DType, Decoder, Dpo, DpoConfig, EarlyStop, Error, Evaluation, KeepBest, Length, LoraConfig,
+    ModelConfig, ModelSizes, NllSpan, Objective, Observer, Orpo, Reference, ReferenceLogprobs, Result,
+    Reward, Sft, StepMetrics, StopReason, TokenRow, TrainConfig, Trainer,
 };
 use rand::Rng;
 
@@ -38,7 +38,10 @@ fn rows(n: usize, seed: u64) -> Vec<TokenRow> {
     (0..n)
         .map(|_| {
             let len = rng.random_range(4..12);
-            TokenRow { ids: (0..len).map(|_| rng.random_range(0..30)).collect(), loss_mask: (0..len).map(|i| i >= len / 2).collect() }
+            TokenRow {
+                ids: (0..len).map(|_| rng.random_range(0..30)).collect(),
+                loss_mask: (0..len).map(|i| i >= len / 2).collect(),
+            }
         })
         .collect()
 }
@@ -111,7 +114,11 @@ impl Observer for Cutting {
     fn evaluated(&mut self, _: &Evaluation, _: &Decoder) -> Result<ControlFlow<()>> {
         self.evaluations += 1;
         self.check(Cut::Evaluation(self.evaluations))?;
-        Ok(if self.cut == Cut::StopAtEvaluation(self.evaluations) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        Ok(if self.cut == Cut::StopAtEvaluation(self.evaluations) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
     }
 
     fn saved(&mut self, folder: &Path) -> Result<()> {
@@ -123,7 +130,10 @@ impl Observer for Cutting {
 
 /// Interrupts the run at every point, resumes it, and compares the files. `make` returns a trainer with
 /// fresh weights for a seed.
-fn assert_resumes_from_every_point<O: Objective>(name: &str, make: &dyn Fn(u64) -> Trainer<O>) -> BTreeMap<String, Vec<u8>> {
+fn assert_resumes_from_every_point<O: Objective>(
+    name: &str,
+    make: &dyn Fn(u64) -> Trainer<O>,
+) -> BTreeMap<String, Vec<u8>> {
     let straight = tempfile::tempdir().unwrap();
     let mut whole = Cutting::at(Cut::Never);
     let mut trainer = make(1);
@@ -201,8 +211,9 @@ fn keeping_the_best_and_stopping_early_resume_with_the_same_bytes() {
         config.early_stop = early_stop;
         config.lr = 0.1;
     });
-    let files =
-        assert_resumes_from_every_point("early stop", &|seed| sft(seed, stopping.clone().with(|config| config.length = Length::Steps(40))));
+    let files = assert_resumes_from_every_point("early stop", &|seed| {
+        sft(seed, stopping.clone().with(|config| config.length = Length::Steps(40)))
+    });
     let metrics = String::from_utf8(files["metrics.jsonl"].clone()).unwrap();
     assert!(metrics.lines().count() < 40 && files.contains_key("best/model.safetensors"), "{metrics}");
 }
@@ -225,14 +236,28 @@ fn learning_from_pairs_resumes_with_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let (train, held_out) = (rows(20, 5), rows(6, 9));
     let all: Vec<TokenRow> = train.iter().chain(&held_out).cloned().collect();
-    let stored = ReferenceLogprobs::compute(folder.path().join("r.jsonl"), &decoder(1), "t", &all, 100, &mut |_, _| {}).unwrap();
+    let stored = ReferenceLogprobs::compute(
+        folder.path().join("r.jsonl"),
+        &decoder(1),
+        "t",
+        &all,
+        100,
+        &mut |_, _| {},
+    )
+    .unwrap();
     assert_resumes_from_every_point("dpo", &|seed| {
         let objective = Dpo::new(DpoConfig::default(), Reference::Stored(stored.clone()), &all).unwrap();
-        Trainer::new(decoder(seed), objective, train.clone(), settings()).unwrap().with_held_out(held_out.clone()).unwrap()
+        Trainer::new(decoder(seed), objective, train.clone(), settings())
+            .unwrap()
+            .with_held_out(held_out.clone())
+            .unwrap()
     });
     assert_resumes_from_every_point("orpo", &|seed| {
         let objective = Orpo::new(0.2, NllSpan::Row).unwrap();
-        Trainer::new(decoder(seed), objective, train.clone(), settings()).unwrap().with_held_out(held_out.clone()).unwrap()
+        Trainer::new(decoder(seed), objective, train.clone(), settings())
+            .unwrap()
+            .with_held_out(held_out.clone())
+            .unwrap()
     });
 }
 
@@ -242,21 +267,30 @@ fn a_reward_model_resumes_with_the_same_bytes_including_scale_and_head() {
         let mut decoder = decoder(if low_rank { 1 } else { seed }).with_value_head(seed).unwrap();
         // The scale of a model from an earlier stage.
         decoder.set_reward_scale(janus_train::RewardScale { mean: 7.0, std: 3.0 });
-        let decoder = if low_rank { decoder.with_lora(LoraConfig::new(2, 4.0), seed).unwrap() } else { decoder };
+        let decoder =
+            if low_rank { decoder.with_lora(LoraConfig::new(2, 4.0), seed).unwrap() } else { decoder };
         Trainer::new(decoder, Reward::default(), rows(20, 5), settings()).unwrap()
     };
     let scale = |files: &BTreeMap<String, Vec<u8>>, folder: &str| {
-        let config: serde_json::Value = serde_json::from_slice(&files[&format!("{folder}/config.json")]).unwrap();
+        let config: serde_json::Value =
+            serde_json::from_slice(&files[&format!("{folder}/config.json")]).unwrap();
         config.get("mean").and_then(serde_json::Value::as_f64)
     };
     for low_rank in [false, true] {
-        let with = assert_resumes_from_every_point("reward", &|seed| make(seed, low_rank).with_held_out(rows(6, 9)).unwrap());
+        let with = assert_resumes_from_every_point("reward", &|seed| {
+            make(seed, low_rank).with_held_out(rows(6, 9)).unwrap()
+        });
         let last = scale(&with, "model").unwrap();
         assert!(last != 7.0 && scale(&with, "checkpoints/step-000006") == Some(last));
         assert_eq!(scale(&with, "checkpoints/step-000004"), None, "there was no evaluation at this step");
         assert!(with.contains_key("checkpoints/step-000004/value_head.safetensors"));
-        let without = assert_resumes_from_every_point("reward, nothing held out", &|seed| make(seed, low_rank));
-        assert_eq!(scale(&without, "model"), None, "the scale of an earlier stage does not hold for the new weights");
+        let without =
+            assert_resumes_from_every_point("reward, nothing held out", &|seed| make(seed, low_rank));
+        assert_eq!(
+            scale(&without, "model"),
+            None,
+            "the scale of an earlier stage does not hold for the new weights"
+        );
     }
 }
 
@@ -272,7 +306,10 @@ fn a_run_on_a_token_file_equals_the_run_on_its_rows_in_memory() {
     let (train, held_out) = (file("train", &rows(20, 5)), file("held_out", &rows(6, 9)));
     let in_memory = assert_resumes_from_every_point("in memory", &|seed| sft(seed, settings()));
     let on_disk = assert_resumes_from_every_point("on disk", &|seed| {
-        Trainer::new(decoder(seed), Sft, train.clone(), settings()).unwrap().with_held_out(held_out.clone()).unwrap()
+        Trainer::new(decoder(seed), Sft, train.clone(), settings())
+            .unwrap()
+            .with_held_out(held_out.clone())
+            .unwrap()
     });
     assert!(in_memory == on_disk);
 }

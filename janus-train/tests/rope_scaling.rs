@@ -26,13 +26,18 @@ fn training_and_inference_rotate_by_the_same_angles() {
         let model = Model::load(folder.path(), &Device::Cpu).unwrap();
         assert_eq!(model.config().rope_scaling, config.rope_scaling);
         let mut logits = Vec::new();
-        model.forward(&mut [SequenceInput::new(&row.ids, &mut model.cache(), LogitsWanted::All)], &mut logits).unwrap();
+        model
+            .forward(&mut [SequenceInput::new(&row.ids, &mut model.cache(), LogitsWanted::All)], &mut logits)
+            .unwrap();
         for ((logits, &id), trained) in logits.chunks(40).zip(&row.ids[1..]).zip(&trained) {
             let normaliser = logits.iter().map(|&logit| f64::from(logit).exp()).sum::<f64>().ln();
             let logprob = f64::from(logits[id as usize]) - normaliser;
             assert!((logprob - f64::from(*trained)).abs() < 2e-5, "{rope}: {logprob}, in training {trained}");
         }
-        assert!(seen.iter().all(|other| other.iter().zip(&trained).any(|(a, b)| (a - b).abs() > 1e-2)), "{rope} changes nothing");
+        assert!(
+            seen.iter().all(|other| other.iter().zip(&trained).any(|(a, b)| (a - b).abs() > 1e-2)),
+            "{rope} changes nothing"
+        );
         seen.push(trained);
     }
 }

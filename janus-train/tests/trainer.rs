@@ -8,8 +8,9 @@ use janus_data::Tokenizer;
 use janus_data::mini::Mini;
 use janus_infer::{ModelConfig, ModelSizes};
 use janus_train::{
-    Batch, Checkpoint, Decoder, Dpo, DpoConfig, EarlyStop, Error, Gradients, Length, LoraConfig, LossDenominator, LossOutput, MicroBatch,
-    Objective, Quantity, Reference, ReferenceLogprobs, Result, Reward, Schedule, Sft, StepMetrics, TokenRow, TrainConfig, Trainer,
+    Batch, Checkpoint, Decoder, Dpo, DpoConfig, EarlyStop, Error, Gradients, Length, LoraConfig,
+    LossDenominator, LossOutput, MicroBatch, Objective, Quantity, Reference, ReferenceLogprobs, Result,
+    Reward, Schedule, Sft, StepMetrics, TokenRow, TrainConfig, Trainer,
 };
 use rand::Rng;
 
@@ -34,7 +35,10 @@ fn rows(n: usize) -> Vec<TokenRow> {
     (0..n)
         .map(|_| {
             let len = rng.random_range(4..30);
-            TokenRow { ids: (0..len).map(|_| rng.random_range(0..50)).collect(), loss_mask: (0..len).map(|i| i >= len / 2).collect() }
+            TokenRow {
+                ids: (0..len).map(|_| rng.random_range(0..50)).collect(),
+                loss_mask: (0..len).map(|i| i >= len / 2).collect(),
+            }
         })
         .collect()
 }
@@ -72,8 +76,12 @@ fn loss_and_gradients_of_a_step_do_not_depend_on_its_micro_batches() {
     let all: Vec<&TokenRow> = rows.iter().collect();
     let (loss, whole) = gradients(&decoder, std::slice::from_ref(&all));
     for size in [1, 5, 7] {
-        let (split_loss, split) = gradients(&decoder, &all.chunks(size).map(<[_]>::to_vec).collect::<Vec<_>>());
-        assert!((loss - split_loss).abs() < 2e-6, "{size} rows per micro-batch: {split_loss}, expected {loss}");
+        let (split_loss, split) =
+            gradients(&decoder, &all.chunks(size).map(<[_]>::to_vec).collect::<Vec<_>>());
+        assert!(
+            (loss - split_loss).abs() < 2e-6,
+            "{size} rows per micro-batch: {split_loss}, expected {loss}"
+        );
         for name in decoder.parameters().keys() {
             let (a, b) = (flat(&whole.get(name).unwrap()), flat(&split.get(name).unwrap()));
             let worst = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -85,9 +93,16 @@ fn loss_and_gradients_of_a_step_do_not_depend_on_its_micro_batches() {
 #[test]
 fn a_document_has_the_same_logprobs_whatever_it_is_packed_with() {
     let (decoder, rows) = (decoder(2), rows(9));
-    let packed = decoder.logprobs(&Batch::concat(&rows.iter().collect::<Vec<_>>())).unwrap().values.to_vec1::<f32>().unwrap();
-    let alone: Vec<f32> =
-        rows.iter().flat_map(|row| decoder.logprobs(&Batch::concat(&[row])).unwrap().values.to_vec1::<f32>().unwrap()).collect();
+    let packed = decoder
+        .logprobs(&Batch::concat(&rows.iter().collect::<Vec<_>>()))
+        .unwrap()
+        .values
+        .to_vec1::<f32>()
+        .unwrap();
+    let alone: Vec<f32> = rows
+        .iter()
+        .flat_map(|row| decoder.logprobs(&Batch::concat(&[row])).unwrap().values.to_vec1::<f32>().unwrap())
+        .collect();
     assert_eq!(packed.len(), alone.len());
     for (i, (packed, alone)) in packed.iter().zip(&alone).enumerate() {
         assert!((packed - alone).abs() < 1e-5, "{i}: {packed} packed, {alone} alone");
@@ -111,13 +126,23 @@ fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Trains in `dir`. Fails after `stop_at` steps, to simulate a killed process.
-fn train(dir: &Path, rows: Vec<TokenRow>, config: TrainConfig, stop_at: Option<u64>) -> Result<Vec<StepMetrics>> {
+fn train(
+    dir: &Path,
+    rows: Vec<TokenRow>,
+    config: TrainConfig,
+    stop_at: Option<u64>,
+) -> Result<Vec<StepMetrics>> {
     struct Stop(Option<u64>, std::cell::Cell<u64>);
     impl Objective for Stop {
         fn denominator(&self, batch: &Batch) -> LossDenominator {
             Sft.denominator(batch)
         }
-        fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, denominator: LossDenominator) -> Result<LossOutput> {
+        fn loss(
+            &self,
+            decoder: &Decoder,
+            micro_batch: &MicroBatch,
+            denominator: LossDenominator,
+        ) -> Result<LossOutput> {
             // Every step has two micro-batches.
             let done = self.1.replace(self.1.get() + 1) / 2;
             if self.0.is_some_and(|stop| done >= stop) {
@@ -156,7 +181,10 @@ fn an_interrupted_run_resumes_and_ends_with_the_same_bytes() {
         assert!(halt.is_err());
     }
     assert_eq!(std::fs::read_to_string(dir.join("metrics.jsonl")).unwrap().lines().count(), 5);
-    assert_eq!(Checkpoint::list(dir).unwrap().iter().map(|checkpoint| checkpoint.step).collect::<Vec<_>>(), [3]);
+    assert_eq!(
+        Checkpoint::list(dir).unwrap().iter().map(|checkpoint| checkpoint.step).collect::<Vec<_>>(),
+        [3]
+    );
     // The leftover of a crash while a checkpoint was written is not a checkpoint.
     std::fs::create_dir_all(dir.join("checkpoints/.step-000006.77-0.tmp")).unwrap();
 
@@ -171,7 +199,10 @@ fn an_interrupted_run_resumes_and_ends_with_the_same_bytes() {
         assert!(a == b, "{name} differs");
     }
     assert!(a.iter().any(|(name, _)| name == "model/config.json"));
-    assert_eq!(Checkpoint::list(dir).unwrap().iter().map(|checkpoint| checkpoint.step).collect::<Vec<_>>(), [6, 8]);
+    assert_eq!(
+        Checkpoint::list(dir).unwrap().iter().map(|checkpoint| checkpoint.step).collect::<Vec<_>>(),
+        [6, 8]
+    );
 }
 
 #[test]
@@ -199,9 +230,13 @@ fn the_result_does_not_depend_on_the_number_of_threads() {
     let run = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let settings = TrainConfig::new(Length::Steps(3), 2000, 1e-2, 1).with(|config| config.clip_norm = Some(0.5));
-            let mut trainer = Trainer::new(Decoder::init(&config, 1, &Device::Cpu).unwrap(), Sft, rows(150), settings).unwrap();
-            let metrics: Vec<(f64, f64)> = (0..3).map(|_| trainer.step().unwrap()).map(|m| (m.loss, m.grad_norm)).collect();
+            let settings =
+                TrainConfig::new(Length::Steps(3), 2000, 1e-2, 1).with(|config| config.clip_norm = Some(0.5));
+            let mut trainer =
+                Trainer::new(Decoder::init(&config, 1, &Device::Cpu).unwrap(), Sft, rows(150), settings)
+                    .unwrap();
+            let metrics: Vec<(f64, f64)> =
+                (0..3).map(|_| trainer.step().unwrap()).map(|m| (m.loss, m.grad_norm)).collect();
             (metrics, trainer.decoder().parameters().values().map(|var| flat(var)).collect::<Vec<_>>())
         })
     };
@@ -214,12 +249,21 @@ fn a_checkpoint_of_another_run_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     train(dir.path(), rows(20), config(3), None).unwrap();
     let other_lr = config(3).with(|config| config.lr = 2e-2);
-    assert!(matches!(train(dir.path(), rows(20), other_lr, None), Err(Error::OtherRun { what: "config", .. })));
+    assert!(matches!(
+        train(dir.path(), rows(20), other_lr, None),
+        Err(Error::OtherRun { what: "config", .. })
+    ));
     let mut other_rows = rows(20);
     other_rows[3].loss_mask[2] ^= true;
-    assert!(matches!(train(dir.path(), other_rows, config(3), None), Err(Error::OtherRun { what: "data", .. })));
+    assert!(matches!(
+        train(dir.path(), other_rows, config(3), None),
+        Err(Error::OtherRun { what: "data", .. })
+    ));
     let more_checkpoints = config(3).with(|config| config.checkpoint_every = Some(1));
-    assert!(train(dir.path(), rows(20), more_checkpoints, None).is_ok(), "the interval of checkpoints does not change the result");
+    assert!(
+        train(dir.path(), rows(20), more_checkpoints, None).is_ok(),
+        "the interval of checkpoints does not change the result"
+    );
 }
 
 #[test]
@@ -239,7 +283,12 @@ impl Objective for FailsAt {
     fn denominator(&self, batch: &Batch) -> LossDenominator {
         Sft.denominator(batch)
     }
-    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, denominator: LossDenominator) -> Result<LossOutput> {
+    fn loss(
+        &self,
+        decoder: &Decoder,
+        micro_batch: &MicroBatch,
+        denominator: LossDenominator,
+    ) -> Result<LossOutput> {
         let call = self.calls.replace(self.calls.get() + 1);
         if call == self.call {
             return Err(Error::Caller("this call fails".into()));
@@ -253,8 +302,12 @@ impl Objective for FailsAt {
 
 #[test]
 fn a_step_that_failed_after_a_backward_pass_leaves_no_gradient_for_the_next() {
-    let weights = |trainer: Trainer<FailsAt>| trainer.into_decoder().unwrap().weights().values().map(flat).collect::<Vec<_>>();
-    let trainer = |call| Trainer::new(decoder(1), FailsAt { call, calls: Default::default() }, rows(20), config(3)).unwrap();
+    let weights = |trainer: Trainer<FailsAt>| {
+        trainer.into_decoder().unwrap().weights().values().map(flat).collect::<Vec<_>>()
+    };
+    let trainer = |call| {
+        Trainer::new(decoder(1), FailsAt { call, calls: Default::default() }, rows(20), config(3)).unwrap()
+    };
     let (mut fresh, mut again) = (trainer(usize::MAX), trainer(1));
     assert!(matches!(again.step(), Err(Error::Caller(_))));
     let metrics = |metrics: StepMetrics| (metrics.loss, metrics.grad_norm);
@@ -288,7 +341,9 @@ impl Objective for Cut {
 #[test]
 fn a_parameter_that_the_loss_does_not_reach_is_named_in_the_first_step() {
     let step = |by_zero| Trainer::new(decoder(1), Cut { by_zero }, rows(20), config(3)).unwrap().step();
-    assert!(matches!(step(false), Err(Error::NoGradient { name, .. }) if name == "model.layers.0.input_layernorm.weight"));
+    assert!(
+        matches!(step(false), Err(Error::NoGradient { name, .. }) if name == "model.layers.0.input_layernorm.weight")
+    );
     // candle drops a branch that is multiplied by 0, so that is a missing gradient as well.
     assert!(step(true).is_err());
 }
@@ -301,7 +356,10 @@ fn a_dead_parameter_is_named_in_the_first_step() {
     let o_proj = &decoder.parameters()["model.layers.1.self_attn.o_proj.weight"];
     o_proj.set(&o_proj.zeros_like().unwrap()).unwrap();
     let error = Trainer::new(decoder, Sft, rows(20), config(3)).unwrap().step().unwrap_err();
-    assert!(matches!(&error, Error::ZeroGradient { name } if name == "model.layers.1.input_layernorm.weight"), "{error}");
+    assert!(
+        matches!(&error, Error::ZeroGradient { name } if name == "model.layers.1.input_layernorm.weight"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -310,7 +368,9 @@ fn a_loss_that_is_not_finite_is_an_error_with_the_step_and_its_rows() {
     let norm = &decoder.parameters()["model.norm.weight"];
     norm.set(&norm.affine(0.0, f64::NAN).unwrap()).unwrap();
     match Trainer::new(decoder, Sft, rows(20), config(3)).unwrap().step() {
-        Err(Error::NotFinite { step: 0, what, rows, .. }) => assert!(what == Quantity::Loss && !rows.is_empty()),
+        Err(Error::NotFinite { step: 0, what, rows, .. }) => {
+            assert!(what == Quantity::Loss && !rows.is_empty())
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -343,9 +403,18 @@ fn held_out_pairs_that_the_reference_lacks_are_refused_before_training() {
     let folder = tempfile::tempdir().unwrap();
     let (rows, mut held_out) = (pairs(4), pairs(2));
     held_out[2].ids[0] ^= 1;
-    let stored = ReferenceLogprobs::compute(folder.path().join("r.jsonl"), &decoder(1), "t", &rows, 100, &mut |_, _| {}).unwrap();
+    let stored = ReferenceLogprobs::compute(
+        folder.path().join("r.jsonl"),
+        &decoder(1),
+        "t",
+        &rows,
+        100,
+        &mut |_, _| {},
+    )
+    .unwrap();
     let dpo = Dpo::new(DpoConfig::default(), Reference::Stored(stored), &rows).unwrap();
-    let trainer = Trainer::new(decoder(1), dpo, rows, TrainConfig::new(Length::Steps(3), 1000, 1e-3, 1)).unwrap();
+    let trainer =
+        Trainer::new(decoder(1), dpo, rows, TrainConfig::new(Length::Steps(3), 1000, 1e-3, 1)).unwrap();
     assert!(matches!(trainer.with_held_out(held_out.clone()), Err(Error::NoReference { row: 2 })));
 }
 
@@ -380,7 +449,9 @@ fn eight_bit_moments_reach_the_loss_of_f32_on_mini_with_a_third_of_the_state() {
             config.clip_norm = Some(1.0);
             config.quantized_state_block = quantized_state_block;
         });
-        let mut trainer = Trainer::new(Decoder::init(&config, 1, &Device::Cpu).unwrap(), Sft, rows.clone(), settings).unwrap();
+        let mut trainer =
+            Trainer::new(Decoder::init(&config, 1, &Device::Cpu).unwrap(), Sft, rows.clone(), settings)
+                .unwrap();
         let losses: Vec<f64> = (0..120).map(|_| trainer.step().unwrap().loss).collect();
         (losses[100..].iter().sum::<f64>() / 20.0, losses[0], trainer.optimizer().state_bytes())
     };
@@ -419,18 +490,27 @@ fn lora_trains_only_the_adapters_and_merging_gives_the_same_model() {
     let fresh = flat(&lora.logprobs(&batch).unwrap().values);
     assert_eq!(fresh, flat(&decoder(1).logprobs(&batch).unwrap().values), "a fresh adapter changes nothing");
 
-    let settings = TrainConfig::new(Length::Steps(5), 256, 1e-2, 1).with(|config| config.schedule = Schedule::Constant);
+    let settings =
+        TrainConfig::new(Length::Steps(5), 256, 1e-2, 1).with(|config| config.schedule = Schedule::Constant);
     let mut trainer = Trainer::new(lora, Sft, rows(6), settings).unwrap();
     let losses: Vec<f64> = (0..5).map(|_| trainer.step().unwrap().loss).collect();
     assert!(losses[4] < losses[0], "{losses:?}");
     let trained = trainer.into_decoder().unwrap();
-    assert_eq!(flat(&trained.weights()["model.layers.0.mlp.up_proj.weight"]), before, "a frozen weight does not change");
+    assert_eq!(
+        flat(&trained.weights()["model.layers.0.mlp.up_proj.weight"]),
+        before,
+        "a frozen weight does not change"
+    );
     let unmerged = flat(&trained.logprobs(&batch).unwrap().values);
     let folder = tempfile::tempdir().unwrap();
     trained.save(folder.path()).unwrap();
     for merged in [trained.merged().unwrap(), Decoder::load(folder.path(), &Device::Cpu).unwrap()] {
         assert!(merged.lora().is_none());
-        let worst = flat(&merged.logprobs(&batch).unwrap().values).iter().zip(&unmerged).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let worst = flat(&merged.logprobs(&batch).unwrap().values)
+            .iter()
+            .zip(&unmerged)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
         assert!(worst < 2e-5, "{worst:e}");
     }
     let unknown = LoraConfig::new(2, 4.0).with(|config| config.targets = vec!["qproj".into()]);
@@ -453,7 +533,8 @@ fn lora_dropout_is_the_same_recomputed_and_resumed_and_changes_with_the_step() {
         }
     };
     let settings = config(6).with(|config| config.evaluate_every = Some(2));
-    let (straight, broken, recomputed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (straight, broken, recomputed) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     run(straight.path(), &[6], &settings);
     run(broken.path(), &[4, 6], &settings);
     assert!(files(straight.path()) == files(broken.path()), "resumed");
@@ -475,7 +556,8 @@ fn lora_dropout_is_the_same_recomputed_and_resumed_and_changes_with_the_step() {
     }
     // Evaluation, reference model and inference have no dropout.
     assert!(near(&logprobs(&trained.detached().unwrap()), &logprobs(&trained)));
-    let (plain, merged) = (logprobs(&trained), logprobs(&trained.in_training(&gradients, 1, 0, 0).merged().unwrap()));
+    let (plain, merged) =
+        (logprobs(&trained), logprobs(&trained.in_training(&gradients, 1, 0, 0).merged().unwrap()));
     assert!(near(&plain, &merged));
 }
 
@@ -502,13 +584,20 @@ fn a_value_head_stays_trainable_with_lora_whichever_is_added_first() {
     let names = |decoder: &Decoder| decoder.parameters().keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&first), names(&second));
     let before = flat(&first.weights()[janus_train::VALUE_HEAD]);
-    let mut trainer = Trainer::new(first, Reward::default(), pairs(6), TrainConfig::new(Length::Steps(2), 256, 1e-2, 1)).unwrap();
+    let mut trainer =
+        Trainer::new(first, Reward::default(), pairs(6), TrainConfig::new(Length::Steps(2), 256, 1e-2, 1))
+            .unwrap();
     trainer.step().unwrap();
     assert_ne!(flat(&trainer.decoder().weights()[janus_train::VALUE_HEAD]), before);
     let frozen = headed().with_lora(LoraConfig::new(2, 4.0), 7).unwrap();
-    let mut trainer = Trainer::new(frozen, Sft, rows(6), TrainConfig::new(Length::Steps(2), 256, 1e-2, 1)).unwrap();
+    let mut trainer =
+        Trainer::new(frozen, Sft, rows(6), TrainConfig::new(Length::Steps(2), 256, 1e-2, 1)).unwrap();
     trainer.step().unwrap();
-    assert_eq!(flat(&trainer.decoder().weights()[janus_train::VALUE_HEAD]), before, "SFT does not train the value head");
+    assert_eq!(
+        flat(&trainer.decoder().weights()[janus_train::VALUE_HEAD]),
+        before,
+        "SFT does not train the value head"
+    );
 }
 
 #[test]
@@ -516,18 +605,31 @@ fn reference_logprobs_of_other_weight_dtypes_and_rows_have_their_own_files() {
     let folder = tempfile::tempdir().unwrap();
     let compute = |decoder: &Decoder, template: &str, rows: &[TokenRow]| {
         let mut progress = Vec::new();
-        let all = ReferenceLogprobs::compute_in(folder.path(), "pairs", decoder, template, &rows, 100, &mut |done, _| progress.push(done));
+        let all = ReferenceLogprobs::compute_in(
+            folder.path(),
+            "pairs",
+            decoder,
+            template,
+            &rows,
+            100,
+            &mut |done, _| progress.push(done),
+        );
         (all.unwrap(), progress)
     };
     let rows = pairs(6);
     let rounded = decoder(1).to_dtype(janus_train::DType::Bf16).unwrap();
     // The same values in f32: the model's hash is the same, its log-probabilities are not.
-    let widened = decoder(1).to_dtype(janus_train::DType::Bf16).unwrap().to_dtype(janus_train::DType::F32).unwrap();
+    let widened =
+        decoder(1).to_dtype(janus_train::DType::Bf16).unwrap().to_dtype(janus_train::DType::F32).unwrap();
     assert_eq!(rounded.fingerprint().unwrap(), widened.fingerprint().unwrap());
     let (narrow, wide) = (compute(&rounded, "t", &rows).0, compute(&widened, "t", &rows).0);
     assert_ne!(narrow.path(), wide.path());
     assert_ne!(narrow.of_rows(&rows).unwrap(), wide.of_rows(&rows).unwrap());
-    let others = [compute(&widened, "u", &rows).0, compute(&widened, "t", &rows[2..]).0, compute(&decoder(2), "t", &rows).0];
+    let others = [
+        compute(&widened, "u", &rows).0,
+        compute(&widened, "t", &rows[2..]).0,
+        compute(&decoder(2), "t", &rows).0,
+    ];
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2 + others.len());
     let (again, progress) = compute(&rounded, "t", &rows);
     assert_eq!((again, progress), (narrow, vec![rows.len()]), "nothing is computed twice");
@@ -543,7 +645,9 @@ fn concurrent_computations_of_the_same_reference_leave_one_complete_file() {
     let file = |name: &str| folder.path().join(name);
     ReferenceLogprobs::compute(file("alone"), &decoder(1), "t", &rows, 100, &mut |_, _| {}).unwrap();
     std::thread::scope(|scope| {
-        let compute = || ReferenceLogprobs::compute(file("both"), &decoder(1), "t", &rows, 100, &mut |_, _| {}).unwrap();
+        let compute = || {
+            ReferenceLogprobs::compute(file("both"), &decoder(1), "t", &rows, 100, &mut |_, _| {}).unwrap()
+        };
         let threads = [scope.spawn(compute), scope.spawn(compute), scope.spawn(compute)];
         let results = threads.map(|thread| thread.join().unwrap());
         assert!(results.iter().all(|result| *result == results[0]));
@@ -560,7 +664,10 @@ fn a_reward_model_learns_keeps_its_head_and_stores_its_scale() {
         config.evaluate_every = Some(10);
     });
     let stage = decoder(1).with_value_head(3).unwrap();
-    let mut trainer = Trainer::new(stage, Reward::default(), pairs(12), settings.clone()).unwrap().with_held_out(pairs(5)).unwrap();
+    let mut trainer = Trainer::new(stage, Reward::default(), pairs(12), settings.clone())
+        .unwrap()
+        .with_held_out(pairs(5))
+        .unwrap();
     let mut last = None;
     trainer.fit(folder.path(), &mut |step: &StepMetrics| last = Some(step.metrics["accuracy"])).unwrap();
     assert_eq!(last, Some(1.0));
@@ -578,7 +685,10 @@ fn a_reward_model_learns_keeps_its_head_and_stores_its_scale() {
     // A second stage starts from the folder, including its head.
     let mut second = Trainer::new(again, Reward::default(), pairs(12), settings).unwrap();
     assert!(second.step().unwrap().metrics["accuracy"] > 0.9);
-    assert!(matches!(Trainer::new(decoder(1), Reward::default(), pairs(2), config(3)), Err(Error::NoHead { .. })));
+    assert!(matches!(
+        Trainer::new(decoder(1), Reward::default(), pairs(2), config(3)),
+        Err(Error::NoHead { .. })
+    ));
 }
 
 #[test]
@@ -587,7 +697,10 @@ fn reference_logprobs_resume_and_refuse_another_model_template_or_row() {
     let path = folder.path().join("reference.jsonl");
     let compute = |seed, template: &str, rows: &[TokenRow]| {
         let mut computed = Vec::new();
-        let result = ReferenceLogprobs::compute(&path, &decoder(seed), template, &rows, 100, &mut |done, _| computed.push(done));
+        let result =
+            ReferenceLogprobs::compute(&path, &decoder(seed), template, &rows, 100, &mut |done, _| {
+                computed.push(done)
+            });
         result.map(|reference| (reference.of_rows(&rows).unwrap(), computed.len()))
     };
     let rows = pairs(6);
@@ -606,11 +719,18 @@ fn reference_logprobs_resume_and_refuse_another_model_template_or_row() {
     let stored = ReferenceLogprobs::compute(&path, &decoder(1), "t", &rows, 100, &mut |_, _| {}).unwrap();
     let mut other = rows.clone();
     other[3].ids[0] ^= 1;
-    assert!(matches!(Dpo::new(DpoConfig::default(), Reference::Stored(stored.clone()), &other), Err(Error::NoReference { row: 3 })));
+    assert!(matches!(
+        Dpo::new(DpoConfig::default(), Reference::Stored(stored.clone()), &other),
+        Err(Error::NoReference { row: 3 })
+    ));
     let dpo = Dpo::new(DpoConfig::default(), Reference::Stored(stored), &rows).unwrap();
-    let mut trainer = Trainer::new(decoder(1), dpo, rows, TrainConfig::new(Length::Steps(3), 1000, 1e-3, 1)).unwrap();
+    let mut trainer =
+        Trainer::new(decoder(1), dpo, rows, TrainConfig::new(Length::Steps(3), 1000, 1e-3, 1)).unwrap();
     let first = trainer.step().unwrap();
-    assert!((first.loss - std::f64::consts::LN_2).abs() < 1e-6 && first.metrics["margin"].abs() < 1e-6, "{first:?}");
+    assert!(
+        (first.loss - std::f64::consts::LN_2).abs() < 1e-6 && first.metrics["margin"].abs() < 1e-6,
+        "{first:?}"
+    );
 }
 
 #[test]
@@ -626,7 +746,10 @@ fn training_stops_early_and_keeps_the_best_model() {
     });
     let held_out: Vec<TokenRow> = rows(12).split_off(6);
     let run = || {
-        let mut trainer = Trainer::new(decoder(1), Sft, rows(6), settings.clone()).unwrap().with_held_out(held_out.clone()).unwrap();
+        let mut trainer = Trainer::new(decoder(1), Sft, rows(6), settings.clone())
+            .unwrap()
+            .with_held_out(held_out.clone())
+            .unwrap();
         trainer.fit(folder.path(), &mut ()).unwrap();
         trainer.steps()
     };
@@ -639,7 +762,8 @@ fn training_stops_early_and_keeps_the_best_model() {
 
 #[test]
 fn training_learns() {
-    let settings = TrainConfig::new(Length::Steps(60), 256, 1e-2, 1).with(|config| config.schedule = Schedule::Constant);
+    let settings =
+        TrainConfig::new(Length::Steps(60), 256, 1e-2, 1).with(|config| config.schedule = Schedule::Constant);
     let mut trainer = Trainer::new(decoder(1), Sft, rows(6), settings).unwrap();
     let first = trainer.step().unwrap().loss;
     let last = (0..59).map(|_| trainer.step().unwrap().loss).last().unwrap();
@@ -658,14 +782,17 @@ fn a_reference_that_shares_weights_with_the_model_is_refused_and_a_copy_does_not
     let start = decoder(1);
     let shared = start.detached().unwrap();
     match trainer(start, shared).err() {
-        Some(error @ Error::SharedReference { .. }) => assert!(error.to_string().contains("Decoder::copy"), "{error}"),
+        Some(error @ Error::SharedReference { .. }) => {
+            assert!(error.to_string().contains("Decoder::copy"), "{error}")
+        }
         other => panic!("{other:?}"),
     }
     let start = decoder(1);
     let (copy, view) = (start.copy().unwrap(), start.detached().unwrap());
     let before = start.fingerprint().unwrap();
     assert!(copy.fingerprint().unwrap() == before && copy.parameters().is_empty());
-    let mut trained = Trainer::new(start, Sft, rows.clone(), TrainConfig::new(Length::Steps(2), 256, 1e-2, 1)).unwrap();
+    let mut trained =
+        Trainer::new(start, Sft, rows.clone(), TrainConfig::new(Length::Steps(2), 256, 1e-2, 1)).unwrap();
     trained.step().unwrap();
     assert_eq!(copy.fingerprint().unwrap(), before);
     assert_ne!(view.fingerprint().unwrap(), before);

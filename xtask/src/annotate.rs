@@ -50,7 +50,13 @@ struct ExportArgs {
     #[arg(long, value_name = "BENCH")]
     bench: PathBuf,
     /// Responses of the model
-    #[arg(long, value_name = "MODEL", required_unless_present = "review", requires = "opponent", conflicts_with = "review")]
+    #[arg(
+        long,
+        value_name = "MODEL",
+        required_unless_present = "review",
+        requires = "opponent",
+        conflicts_with = "review"
+    )]
     model: Option<PathBuf>,
     /// Responses of its opponent
     #[arg(long, value_name = "OPPONENT", requires = "model")]
@@ -126,18 +132,28 @@ fn export(args: &ExportArgs) -> Result<Outcome, CommandError> {
     };
     make_folder(&args.out)?;
     let [page, key] = task.write(&args.out).failure()?;
-    let text = format!("{}: {} items for annotators; keep {} to yourself", page.display(), task.items(), key.display());
-    Ok(Outcome::done(text, json!({ "command": "annotate export", "page": page, "key": key, "items": task.items(), "task": task.id() })))
+    let text = format!(
+        "{}: {} items for annotators; keep {} to yourself",
+        page.display(),
+        task.items(),
+        key.display()
+    );
+    Ok(Outcome::done(
+        text,
+        json!({ "command": "annotate export", "page": page, "key": key, "items": task.items(), "task": task.id() }),
+    ))
 }
 
 /// The models' names: the names of their files, or the whole paths if those are equal.
 fn names(model: &Path, opponent: &Path) -> [String; 2] {
-    let stem = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let stem =
+        |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let [mine, other] = [stem(model), stem(opponent)];
     if mine == other { [model.display().to_string(), opponent.display().to_string()] } else { [mine, other] }
 }
 
 fn import(args: &ImportArgs) -> Result<Outcome, CommandError> {
-    let found = annotate::import(&args.key, &args.results, args.bench.as_deref(), args.out.as_deref()).bad_input()?;
+    let found =
+        annotate::import(&args.key, &args.results, args.bench.as_deref(), args.out.as_deref()).bad_input()?;
     Ok(Outcome::done(found.to_string(), report("annotate import", found.numbers)?))
 }

@@ -95,7 +95,11 @@ enum Objective {
 
 const SHAPES: [(&str, &str, Shape); 3] = [
     ("smollm2", "135 M parameters: SmolLM2-135M's architecture", Shape::Smollm2),
-    ("m6m", "5.8 M parameters: vocabulary 2048, width 256, 6 layers, 8 heads, 4 key/value heads, MLP 768", Shape::M6m),
+    (
+        "m6m",
+        "5.8 M parameters: vocabulary 2048, width 256, 6 layers, 8 heads, 4 key/value heads, MLP 768",
+        Shape::M6m,
+    ),
     ("tiny", "0.4 M parameters", Shape::Tiny),
 ];
 
@@ -106,7 +110,8 @@ impl TrainArgs {
             return Err(CommandError::bad_input("--seq must be at least 2, --batch and --steps at least 1"));
         }
         janus_train::FreedMemory::Keep.apply_to_process();
-        let load = train::Load { dpo: objective == Objective::Dpo, seq, batch, activation_checkpointing, steps };
+        let load =
+            train::Load { dpo: objective == Objective::Dpo, seq, batch, activation_checkpointing, steps };
         let measured = train::Throughput::measure(&config.config(), &load).failure()?;
         let train::Throughput { tokens_per_s, gflops, matmul_gflops, share, .. } = measured;
         let text = format!(
@@ -167,12 +172,17 @@ impl InferArgs {
         let engine = Engine::load(&self.model, &device, EngineOptions::default()).bad_input()?;
         let (context, prefill) = (engine.context(), infer::PREFILL);
         if context < prefill {
-            return Err(CommandError::bad_input(format!("{}: its context {context} is below {prefill} tokens", self.model.display())));
+            return Err(CommandError::bad_input(format!(
+                "{}: its context {context} is below {prefill} tokens",
+                self.model.display()
+            )));
         }
         let measured = pool.install(|| infer::Throughput::measure(&engine, self.runs)).failure()?;
         let (peak, peak_mb) = (peak(), peak_mb());
         let best_of = pool.install(|| infer::Throughput::best_of_16_ratio(&engine, self.runs)).failure()?;
-        let infer::Throughput { prefill_tokens_per_s, decode_b1_tokens_per_s, decode_b8_tokens_per_s, .. } = measured;
+        let infer::Throughput {
+            prefill_tokens_per_s, decode_b1_tokens_per_s, decode_b8_tokens_per_s, ..
+        } = measured;
         let text = format!(
             "tokens/s: {prefill_tokens_per_s:.0} prefill, {decode_b1_tokens_per_s:.0} decoding, {decode_b8_tokens_per_s:.0} decoding \
              8 sequences; peak memory {peak}; 16 answers to one prompt take {best_of:.2} times one prefill and 16 decodes"
@@ -213,18 +223,26 @@ struct NearDuplicatesArgs {
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "expected a whole number of at least 1".into())
+    text.parse()
+        .ok()
+        .filter(|number| *number > 0)
+        .ok_or_else(|| "expected a whole number of at least 1".into())
 }
 
 impl NearDuplicatesArgs {
     fn run(&self) -> Result<Outcome, CommandError> {
         let near = NearDuplicates::default();
-        let mut text = "| similarity | mean | pairs | found | expected |\n| --- | ---: | ---: | ---: | ---: |".to_string();
+        let mut text =
+            "| similarity | mean | pairs | found | expected |\n| --- | ---: | ---: | ---: | ---: |"
+                .to_string();
         let mut table = Vec::new();
         for row in near.recall(self.pairs, self.bins, self.seed).iter().filter(|row| row.pairs > 0) {
-            let (from, below, jaccard, pairs, recall) = (row.from, row.below, row.jaccard, row.pairs, row.recall());
+            let (from, below, jaccard, pairs, recall) =
+                (row.from, row.below, row.jaccard, row.pairs, row.recall());
             let expected = row.expected / pairs as f64;
-            text += &format!("\n| {from:.2} to {below:.2} | {jaccard:.3} | {pairs} | {recall:.4} | {expected:.4} |");
+            text += &format!(
+                "\n| {from:.2} to {below:.2} | {jaccard:.3} | {pairs} | {recall:.4} | {expected:.4} |"
+            );
             table.push(json!({ "from": from, "below": below, "jaccard": jaccard, "pairs": pairs, "recall": recall, "expected": expected }));
         }
         let report = json!({

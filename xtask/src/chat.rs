@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use janus_core::{
-    BestOfN, ChatRequest, Composer, Conversation, Error, Generation, ModelError, Preference, PreferenceSet, Taxonomy, best_of_n,
-    error_chain,
+    BestOfN, ChatRequest, Composer, Conversation, Error, Generation, ModelError, Preference, PreferenceSet,
+    Taxonomy, best_of_n, error_chain,
 };
 use janus_eval::answer::rewarded;
 use serde_json::{Value, json};
@@ -109,7 +109,10 @@ pub fn run(args: &Args, json: bool) -> Result<Outcome, CommandError> {
     let failed: Vec<&str> = turns.iter().filter_map(|turn| turn["error"].as_str()).collect();
     Ok(match failed[..] {
         [] => Outcome::done("", report),
-        [first, ..] => Outcome::failed(format!("{} of {} messages have no answer: {first}", failed.len(), turns.len()), report),
+        [first, ..] => Outcome::failed(
+            format!("{} of {} messages have no answer: {first}", failed.len(), turns.len()),
+            report,
+        ),
     })
 }
 
@@ -136,7 +139,12 @@ impl Answer {
 type Answering<'a> = dyn FnMut(ChatRequest) -> Result<Answer, ModelError> + 'a;
 
 /// Answers the messages line by line. Returns a report of each turn.
-fn talk(mut conversation: Conversation, input: impl BufRead, prompt: &str, answer: &mut Answering<'_>) -> Result<Vec<Value>, CommandError> {
+fn talk(
+    mut conversation: Conversation,
+    input: impl BufRead,
+    prompt: &str,
+    answer: &mut Answering<'_>,
+) -> Result<Vec<Value>, CommandError> {
     let mut turns = Vec::new();
     eprint!("{prompt}");
     for line in input.lines() {
@@ -148,10 +156,14 @@ fn talk(mut conversation: Conversation, input: impl BufRead, prompt: &str, answe
                 conversation.reset();
                 eprintln!("chat: the conversation is cleared");
             }
-            "/system" => eprintln!("chat: system message: {}", conversation.system.as_deref().unwrap_or("none")),
+            "/system" => {
+                eprintln!("chat: system message: {}", conversation.system.as_deref().unwrap_or("none"))
+            }
             text => match text.strip_prefix("/system ") {
                 Some(system) => conversation.system = Some(system.trim().into()),
-                None if text.starts_with('/') => eprintln!("chat: {text} is not one of /reset, /system and /quit"),
+                None if text.starts_with('/') => {
+                    eprintln!("chat: {text} is not one of /reset, /system and /quit")
+                }
                 None => turns.push(turn(&mut conversation, text, answer)),
             },
         }
@@ -169,7 +181,12 @@ fn turn(conversation: &mut Conversation, user: &str, answer: &mut Answering<'_>)
             report["response"] = json!(answer.text);
             if let Some(best) = &answer.best {
                 let rewards: Vec<String> = best.rewards.iter().map(|reward| format!("{reward:.3}")).collect();
-                eprintln!("chat: answer {} of {} has the highest reward of {}", best.best + 1, rewards.len(), rewards.join(", "));
+                eprintln!(
+                    "chat: answer {} of {} has the highest reward of {}",
+                    best.best + 1,
+                    rewards.len(),
+                    rewards.join(", ")
+                );
                 report["reward"] = json!(best.best_reward());
                 report["best"] = json!(best.best);
                 report["responses"] = rewarded(best);
@@ -197,7 +214,11 @@ mod tests {
         let mut conversation = Conversation::new(SamplingParams::default());
         conversation.system = Some("S".into());
         let mut parrot = |request: ChatRequest| {
-            let messages: Vec<_> = request.messages.iter().map(|message| format!("{}={}", message.role, message.content)).collect();
+            let messages: Vec<_> = request
+                .messages
+                .iter()
+                .map(|message| format!("{}={}", message.role, message.content))
+                .collect();
             match messages.len() {
                 prompt_tokens @ 7.. => Err(ModelError::TooLong { id: request.id, prompt_tokens, context: 6 }),
                 _ => Ok(Answer::new(&format!(" {}\n", messages.join("|")), &[])),

@@ -61,7 +61,13 @@ const SMOLLM2: Need = Need { is_there: || fetch::present().is_ok(), hint: "needs
 const CHROMIUM: Need = Need { is_there: || on_path("chromium"), hint: "needs the program chromium" };
 
 const STEPS: [Step; 9] = [
-    Step { name: "format", about: "rustfmt", commands: &["fmt --all --check"], advice: "run cargo fmt --all", needs: None },
+    Step {
+        name: "format",
+        about: "rustfmt",
+        commands: &["fmt --all --check"],
+        advice: "run cargo fmt --all",
+        needs: None,
+    },
     Step {
         name: "clippy",
         about: "lints of everything, warnings denied",
@@ -130,13 +136,19 @@ const STEPS: [Step; 9] = [
 ];
 
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
-    let chosen: Vec<&Step> = STEPS.iter().filter(|step| args.steps.is_empty() || args.steps.iter().any(|name| name == step.name)).collect();
+    let chosen: Vec<&Step> = STEPS
+        .iter()
+        .filter(|step| args.steps.is_empty() || args.steps.iter().any(|name| name == step.name))
+        .collect();
     if args.list {
         return Ok(list(&chosen));
     }
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     if !workspace.join("Cargo.lock").is_file() {
-        return Err(CommandError::bad_input(format!("{} does not exist any more: run this in a checkout of janus", workspace.display())));
+        return Err(CommandError::bad_input(format!(
+            "{} does not exist any more: run this in a checkout of janus",
+            workspace.display()
+        )));
     }
     let mut seconds: Vec<(&str, f64)> = Vec::new();
     let mut left_out: Vec<(&str, &str)> = Vec::new();
@@ -154,7 +166,8 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
             eprintln!("== {}: cargo {arguments}", step.name);
             if !cargo(&workspace, arguments)? {
                 let program = command::program();
-                let text = format!("{} failed: {}; then {program} check {}", step.name, step.advice, step.name);
+                let text =
+                    format!("{} failed: {}; then {program} check {}", step.name, step.advice, step.name);
                 return Ok(Outcome::failed(text, report(&seconds, &left_out, Some(step.name))));
             }
         }
@@ -162,25 +175,35 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         eprintln!("== {}: passed in {}", step.name, duration(begun.elapsed().as_secs_f64()));
     }
     let passed = seconds.iter().map(|(name, seconds)| format!("{name:<10} {seconds:>7.1} s"));
-    let lines: Vec<String> = passed.chain(left_out.iter().map(|(name, hint)| format!("{name:<10} left out, {hint}"))).collect();
+    let lines: Vec<String> =
+        passed.chain(left_out.iter().map(|(name, hint)| format!("{name:<10} left out, {hint}"))).collect();
     Ok(Outcome::done(lines.join("\n"), report(&seconds, &left_out, None)))
 }
 
 fn list(steps: &[&Step]) -> Outcome {
-    let commands = |step: &Step| step.commands.iter().map(|arguments| format!("\n             cargo {arguments}")).collect::<String>();
-    let lines: Vec<String> = steps.iter().map(|step| format!("{:<10}   {}{}", step.name, step.about, commands(step))).collect();
-    let all: Vec<_> = steps.iter().map(|step| json!({ "step": step.name, "about": step.about, "cargo": step.commands })).collect();
+    let commands = |step: &Step| {
+        step.commands.iter().map(|arguments| format!("\n             cargo {arguments}")).collect::<String>()
+    };
+    let lines: Vec<String> =
+        steps.iter().map(|step| format!("{:<10}   {}{}", step.name, step.about, commands(step))).collect();
+    let all: Vec<_> = steps
+        .iter()
+        .map(|step| json!({ "step": step.name, "about": step.about, "cargo": step.commands }))
+        .collect();
     Outcome::done(lines.join("\n"), json!({ "command": "check", "steps": all }))
 }
 
 fn report(seconds: &[(&str, f64)], left_out: &[(&str, &str)], failed: Option<&str>) -> serde_json::Value {
-    let passed: Vec<_> = seconds.iter().map(|(step, seconds)| json!({ "step": step, "seconds": seconds })).collect();
-    let left_out: Vec<_> = left_out.iter().map(|(step, hint)| json!({ "step": step, "hint": hint })).collect();
+    let passed: Vec<_> =
+        seconds.iter().map(|(step, seconds)| json!({ "step": step, "seconds": seconds })).collect();
+    let left_out: Vec<_> =
+        left_out.iter().map(|(step, hint)| json!({ "step": step, "hint": hint })).collect();
     json!({ "command": "check", "passed": passed, "left_out": left_out, "failed": failed })
 }
 
 fn on_path(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
 
 /// Runs cargo in the workspace, with its whole output on stderr. Returns whether it succeeded.
@@ -202,8 +225,18 @@ mod tests {
     #[test]
     fn every_step_says_what_it_checks_and_what_to_do_and_runs_cargo() {
         for step in &STEPS {
-            assert!(!step.about.is_empty() && !step.advice.is_empty() && !step.commands.is_empty(), "{}", step.name);
-            assert!(step.commands.iter().all(|arguments| arguments.split(' ').all(|argument| !argument.is_empty())), "{}", step.name);
+            assert!(
+                !step.about.is_empty() && !step.advice.is_empty() && !step.commands.is_empty(),
+                "{}",
+                step.name
+            );
+            assert!(
+                step.commands
+                    .iter()
+                    .all(|arguments| arguments.split(' ').all(|argument| !argument.is_empty())),
+                "{}",
+                step.name
+            );
             assert_eq!(STEPS.iter().filter(|other| other.name == step.name).count(), 1);
         }
     }

@@ -19,7 +19,8 @@ const IN_WORKSPACE: &str = "cargo xtask";
 /// The program's name: `cargo xtask` if cargo runs it in the workspace, `janus` otherwise.
 pub fn program() -> &'static str {
     // Cargo sets this variable for the programs that it runs.
-    let by_cargo = std::env::var_os("CARGO_MANIFEST_DIR").is_some_and(|folder| folder == env!("CARGO_MANIFEST_DIR"));
+    let by_cargo =
+        std::env::var_os("CARGO_MANIFEST_DIR").is_some_and(|folder| folder == env!("CARGO_MANIFEST_DIR"));
     if by_cargo { IN_WORKSPACE } else { "janus" }
 }
 
@@ -183,7 +184,9 @@ pub fn tell_usage(error: &clap::Error, json: bool) -> ExitCode {
 /// The JSON report of a command: its name, then the fields of an object.
 pub(crate) fn report(command: &str, fields: impl Serialize) -> Result<Value, CommandError> {
     let mut report = json!({ "command": command });
-    if let (Value::Object(report), Value::Object(fields)) = (&mut report, serde_json::to_value(fields).failure()?) {
+    if let (Value::Object(report), Value::Object(fields)) =
+        (&mut report, serde_json::to_value(fields).failure()?)
+    {
         report.extend(fields);
     }
     Ok(report)
@@ -193,7 +196,9 @@ pub(crate) fn report(command: &str, fields: impl Serialize) -> Result<Value, Com
 pub(crate) fn one_of<T: Copy + Send + Sync + 'static, const N: usize>(
     values: [(&'static str, &'static str, T); N],
 ) -> impl TypedValueParser<Value = T> {
-    let named = values.map(|(name, help, _)| if help.is_empty() { name.into() } else { PossibleValue::new(name).help(help) });
+    let named = values.map(
+        |(name, help, _)| if help.is_empty() { name.into() } else { PossibleValue::new(name).help(help) },
+    );
     PossibleValuesParser::new(named).try_map(move |given| {
         let found = values.iter().find(|(name, ..)| *name == given);
         found.map(|(.., value)| *value).ok_or_else(|| format!("unknown value {given}"))
@@ -202,12 +207,14 @@ pub(crate) fn one_of<T: Copy + Send + Sync + 'static, const N: usize>(
 
 /// Creates a folder for results.
 pub(crate) fn make_folder(path: &Path) -> Result<(), CommandError> {
-    std::fs::create_dir_all(path).map_err(|error| CommandError::bad_input(format!("{}: {error}", path.display())))
+    std::fs::create_dir_all(path)
+        .map_err(|error| CommandError::bad_input(format!("{}: {error}", path.display())))
 }
 
 /// Reads a text file.
 pub(crate) fn read_text(path: &Path) -> Result<String, CommandError> {
-    std::fs::read_to_string(path).map_err(|error| CommandError::bad_input(format!("{}: {error}", path.display())))
+    std::fs::read_to_string(path)
+        .map_err(|error| CommandError::bad_input(format!("{}: {error}", path.display())))
 }
 
 /// Writes a part of a text to stdout and flushes it, for a command that streams.

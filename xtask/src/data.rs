@@ -101,7 +101,9 @@ impl ReadArgs {
         let mut options = ReadOptions::default();
         for map in &self.maps {
             let Some((field, column)) = map.split_once('=') else {
-                return Err(CommandError::bad_input(format!("--map is {map}: expected FIELD=COLUMN, such as prompt=question")));
+                return Err(CommandError::bad_input(format!(
+                    "--map is {map}: expected FIELD=COLUMN, such as prompt=question"
+                )));
             };
             options = options.column(field, column);
         }

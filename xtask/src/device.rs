@@ -23,7 +23,9 @@ impl DeviceArg {
         name.open().map_err(|error| match error {
             Error::Device { feature, .. } => {
                 let build = command::build_with(feature);
-                CommandError::bad_input(format!("--device is {name}, but this program was built without {feature}: {build}"))
+                CommandError::bad_input(format!(
+                    "--device is {name}, but this program was built without {feature}: {build}"
+                ))
             }
             error => CommandError::bad_input(error).at("--device"),
         })

@@ -280,14 +280,16 @@ enum Bench {
 
 const DIFFICULTIES: [(&str, &str, DifficultyOf); 2] =
     [("instruction", "", DifficultyOf::Instruction), ("position", "", DifficultyOf::Position)];
-const OPTIMIZERS: [(&str, &str, Optimizer); 2] = [("exact", "", Optimizer::Exact), ("liblinear", "", Optimizer::Liblinear)];
+const OPTIMIZERS: [(&str, &str, Optimizer); 2] =
+    [("exact", "", Optimizer::Exact), ("liblinear", "", Optimizer::Liblinear)];
 
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     match &args.bench {
         Bench::Mini { bench, responses, seed } => outcome("mini", mini::evaluate(bench, responses, *seed)),
         Bench::AlpacaEval { annotations, data, c, difficulty, optimizer, seed } => {
             let control = LengthControl { c: *c, difficulty: *difficulty, optimizer: *optimizer };
-            let result = alpaca_eval::evaluate(annotations, data.join("alpaca_eval"), control, *seed).bad_input()?;
+            let result =
+                alpaca_eval::evaluate(annotations, data.join("alpaca_eval"), control, *seed).bad_input()?;
             if result.numbers["lc_suspicious"] == true {
                 eprintln!(
                     "warning: the length-controlled win rate is far from the plain win rate: its fit may have failed; check the lengths of the outputs"
@@ -301,22 +303,29 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         Bench::MtBench { judgments, data, seed } => {
             outcome("mt-bench", mt_bench::evaluate(judgments, data.join("mt_bench/question.jsonl"), *seed))
         }
-        Bench::MtBenchPairs { judgments, baseline } => outcome("mt-bench-pairs", mt_bench::evaluate_pairs(judgments, baseline.as_deref())),
+        Bench::MtBenchPairs { judgments, baseline } => {
+            outcome("mt-bench-pairs", mt_bench::evaluate_pairs(judgments, baseline.as_deref()))
+        }
         Bench::Toxicity(args) => toxicity::run(args),
         Bench::Rubric { judgments, seed } => outcome("rubric", multifaceted::evaluate(judgments, *seed)),
         Bench::Distinctness { responses, bench, seed } => {
             outcome("distinctness", distinctness::evaluate(responses, bench.as_deref(), *seed))
         }
-        Bench::Ablations { variants, .. } if variants.len() < 2 => {
-            Err(CommandError::bad_input("--variant is given once: expected two or more, to compare with the first"))
+        Bench::Ablations { variants, .. } if variants.len() < 2 => Err(CommandError::bad_input(
+            "--variant is given once: expected two or more, to compare with the first",
+        )),
+        Bench::Ablations { bench, variants, seed } => {
+            outcome("ablations", ablations::evaluate(bench, variants, *seed))
         }
-        Bench::Ablations { bench, variants, seed } => outcome("ablations", ablations::evaluate(bench, variants, *seed)),
-        Bench::Collection { input } => match collection::evaluate(read_files(input.paths()?, input.read.resolve()?)) {
-            Err(janus_eval::Error::Empty { .. }) => {
-                Err(CommandError::bad_input(format!("{}: there is no row to count", input.files.join(", "))))
+        Bench::Collection { input } => {
+            match collection::evaluate(read_files(input.paths()?, input.read.resolve()?)) {
+                Err(janus_eval::Error::Empty { .. }) => Err(CommandError::bad_input(format!(
+                    "{}: there is no row to count",
+                    input.files.join(", ")
+                ))),
+                counted => outcome("collection", counted),
             }
-            counted => outcome("collection", counted),
-        },
+        }
         Bench::Bias { rows, responses } => outcome("bias", bias::evaluate(rows, responses)),
         Bench::Verify { data } => verify(data),
     }
@@ -329,7 +338,9 @@ fn verify(data: &Path) -> Result<Outcome, CommandError> {
     let (total, report) = (checks.len(), json!({ "checks": checks, "failed": failed.len() }));
     match failed.len() {
         0 => Ok(Outcome::done(format!("all {total} published numbers are reproduced"), report)),
-        count => Ok(Outcome::failed(format!("{count} of {total} checks failed: {}", failed.join("; ")), report)),
+        count => {
+            Ok(Outcome::failed(format!("{count} of {total} checks failed: {}", failed.join("; ")), report))
+        }
     }
 }
 

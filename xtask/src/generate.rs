@@ -152,8 +152,12 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         let hint = "give another --output, or pass --force to answer again";
         let checked = job.file.check(args.name().as_deref(), &job.settings);
         checked.map_err(|error| CommandError::bad_input(format!("{error}: {hint}")))?;
-        let text = format!("{} is finished and left alone: pass --force to answer again", args.output.display());
-        return Ok(Outcome::done(text, json!({ "command": "generate", "output": args.output, "left_alone": true })));
+        let text =
+            format!("{} is finished and left alone: pass --force to answer again", args.output.display());
+        return Ok(Outcome::done(
+            text,
+            json!({ "command": "generate", "output": args.output, "left_alone": true }),
+        ));
     }
     match &remote {
         Some(remote) => job.ask(remote),
@@ -181,15 +185,25 @@ impl Job<'_> {
         }
         let dry = args.remote.service.dry_run;
         // A dry run creates no file.
-        let calls = if dry && !path.exists() { None } else { Some(CallJournal::open(&path).bad_input()?.of_endpoint(remote.address())) };
+        let calls = if dry && !path.exists() {
+            None
+        } else {
+            Some(CallJournal::open(&path).bad_input()?.of_endpoint(remote.address()))
+        };
         let answering = Answering::new(tasks).with_system(args.rows.compose_system);
         let estimate = answering.estimate(&AnswerStore::calls(calls.as_ref(), remote.name()));
         if let Some(outcome) = args.remote.service.announce("generate", "generate", &estimate) {
             return Ok(outcome);
         }
-        let Some(calls) = &calls else { return Err(CommandError::failure("the journal of calls is not open")) };
+        let Some(calls) = &calls else {
+            return Err(CommandError::failure("the journal of calls is not open"));
+        };
         if estimate.answered > 0 {
-            eprintln!("generate: earlier answers of {} are used; delete {} to request them again", remote.name(), path.display());
+            eprintln!(
+                "generate: earlier answers of {} are used; delete {} to request them again",
+                remote.name(),
+                path.display()
+            );
         }
         let mut store = AnswerStore::calls(calls, remote.name());
         let answered = run_shown(&answering, &Journaled::new(remote, calls), &mut store)?;
@@ -209,7 +223,9 @@ impl Job<'_> {
             matches!(problem, JournalProblem::NotAJournal { .. } | JournalProblem::OtherHeader { .. })
         };
         let mut store = file.open_store(settings, args.force).map_err(|error| match &error {
-            janus_eval::Error::File(file) if forced(file.reader()) => CommandError::bad_input(format!("{error} (--force)")),
+            janus_eval::Error::File(file) if forced(file.reader()) => {
+                CommandError::bad_input(format!("{error} (--force)"))
+            }
             _ => CommandError::bad_input(error),
         })?;
         let answering = Answering::new(tasks).with_system(args.rows.compose_system);
@@ -220,7 +236,9 @@ impl Job<'_> {
         let answered = if before < all {
             let model = args.load(device)?;
             let reward = args.best.load(device)?;
-            let answering = reward.iter().fold(answering, |answering, reward| answering.best_by(reward as &dyn RewardModel));
+            let answering = reward
+                .iter()
+                .fold(answering, |answering, reward| answering.best_by(reward as &dyn RewardModel));
             run_shown(&answering, &*model, &mut store)?
         } else {
             // The run was cut off after the last answer and before the output, so no model is needed.
@@ -231,10 +249,18 @@ impl Job<'_> {
     }
 
     /// Writes the answers, and next to them the record of how they were made.
-    fn write(&self, answered: &Answered, store: &AnswerStore<'_>, remote: Option<&RemoteModel>) -> Result<(), CommandError> {
+    fn write(
+        &self,
+        answered: &Answered,
+        store: &AnswerStore<'_>,
+        remote: Option<&RemoteModel>,
+    ) -> Result<(), CommandError> {
         match &self.questions {
             None => self.file.write_rows(&answered.rows(&self.tasks, store)).failure()?,
-            Some(questions) => self.file.write_answers(questions, &self.args.name().unwrap_or_default(), answered).failure()?,
+            Some(questions) => self
+                .file
+                .write_answers(questions, &self.args.name().unwrap_or_default(), answered)
+                .failure()?,
         }
         let mut record = self.record(answered);
         if let Some(remote) = remote {
@@ -285,7 +311,9 @@ impl Job<'_> {
         }
         if let (Some(bench), Value::Object(record)) = (args.bench.bench, self.record(answered)) {
             record.into_iter().for_each(|(name, value)| report[name] = value);
-            next = reader(bench, &args.output).map(|reader| format!("\nnext: {} {reader}", command::program())).unwrap_or_default();
+            next = reader(bench, &args.output)
+                .map(|reader| format!("\nnext: {} {reader}", command::program()))
+                .unwrap_or_default();
             if let overridden @ [_, ..] = &args.overridden()[..] {
                 own += &format!("; different from the benchmark's protocol: {}", overridden.join(", "));
             }
@@ -293,21 +321,35 @@ impl Job<'_> {
         let (output, rows) = (args.output.display(), tasks.len());
         let Some((id, problem)) = answered.failures(tasks).next() else {
             store.finish().failure()?;
-            let (tokens, seconds, rate) = (tally.completion_tokens, duration(tally.seconds), tally.tokens_per_second());
-            let text = format!("{output}: {rows} rows, {tokens} tokens in {seconds} ({rate:.1} tokens/s){own}{next}");
+            let (tokens, seconds, rate) =
+                (tally.completion_tokens, duration(tally.seconds), tally.tokens_per_second());
+            let text = format!(
+                "{output}: {rows} rows, {tokens} tokens in {seconds} ({rate:.1} tokens/s){own}{next}"
+            );
             return Ok(Outcome::done(text, report));
         };
-        let detail = if args.bench.bench.is_some() { format!("{problem}; these are left out") } else { "see their error fields".into() };
+        let detail = if args.bench.bench.is_some() {
+            format!("{problem}; these are left out")
+        } else {
+            "see their error fields".into()
+        };
         let again = "repeat the command to try them again";
-        let text = format!("{output}: {failed} of {rows} rows have no answer, first \"{id}\": {detail}; {again}{own}");
+        let text = format!(
+            "{output}: {failed} of {rows} rows have no answer, first \"{id}\": {detail}; {again}{own}"
+        );
         Ok(Outcome::failed(text, report))
     }
 }
 
 /// Answers tasks with a model, and shows the progress.
-pub(crate) fn run_shown(answering: &Answering<'_>, model: &dyn ChatModel, store: &mut AnswerStore<'_>) -> Result<Answered, CommandError> {
+pub(crate) fn run_shown(
+    answering: &Answering<'_>,
+    model: &dyn ChatModel,
+    store: &mut AnswerStore<'_>,
+) -> Result<Answered, CommandError> {
     let Estimate { calls, answered: before, .. } = answering.estimate(store);
-    let mut progress = Progress::new("generate", Unit::Count("answers"), calls as u64).resumed_at(before as u64);
+    let mut progress =
+        Progress::new("generate", Unit::Count("answers"), calls as u64).resumed_at(before as u64);
     let answered = answering.run(model, store, &mut |tally| {
         progress.note(format!("{:.1} tokens/s", tally.tokens_per_second()));
         progress.reach((before + tally.done) as u64);

@@ -111,8 +111,19 @@ struct BatchArgs {
 }
 
 /// The arguments, of any protocol, that are input files.
-const INPUTS: [&str; 11] =
-    ["bench", "responses", "model", "eval_set", "outputs", "questions", "answers", "references", "baseline", "opponent", "judge_prompt"];
+const INPUTS: [&str; 11] = [
+    "bench",
+    "responses",
+    "model",
+    "eval_set",
+    "outputs",
+    "questions",
+    "answers",
+    "references",
+    "baseline",
+    "opponent",
+    "judge_prompt",
+];
 
 /// A judgement with its run's record.
 type Judged<R> = (Judgement<R>, Value);
@@ -132,8 +143,11 @@ impl<'a> Judging<'a> {
         let config = serde_json::to_value(all).failure()?;
         let mut inputs = json!({});
         for name in INPUTS {
-            if let Some(path) = [&config[name], &config["protocol"][name]].iter().find_map(|value| value.as_str()) {
-                inputs[name] = json!({ "path": path, "blake3": fingerprint::of_file(path.as_ref()).bad_input()? });
+            if let Some(path) =
+                [&config[name], &config["protocol"][name]].iter().find_map(|value| value.as_str())
+            {
+                inputs[name] =
+                    json!({ "path": path, "blake3": fingerprint::of_file(path.as_ref()).bad_input()? });
             }
         }
         Ok(Self { command, args, begun: SystemTime::now(), config, inputs })
@@ -142,7 +156,11 @@ impl<'a> Judging<'a> {
     /// Judges cases. First takes answers from a batch, if one is given. Then it either writes the
     /// pending calls to a batch file, or prints the estimate and sends the calls to the API. Returns the
     /// judgement with the run's record, or the outcome of `--batch-out` or `--dry-run`.
-    fn judge<P: Protocol>(&self, protocol: &P, cases: &[P::Case]) -> Result<ControlFlow<Outcome, Judged<P::Row>>, CommandError> {
+    fn judge<P: Protocol>(
+        &self,
+        protocol: &P,
+        cases: &[P::Case],
+    ) -> Result<ControlFlow<Outcome, Judged<P::Row>>, CommandError> {
         let RunArgs { out, service, batch, .. } = self.args;
         protocol.check().bad_input()?;
         let environment = RemoteOptions::from_env().bad_input()?;
@@ -151,7 +169,10 @@ impl<'a> Judging<'a> {
         let model = RemoteModel::new(&service.judge, options.clone()).bad_input()?;
         make_folder(out)?;
         // Older journals do not store the API's address: their answers are used too.
-        let journal = CallJournal::open(out.join("calls.jsonl")).bad_input()?.of_endpoint(model.address()).or_untagged();
+        let journal = CallJournal::open(out.join("calls.jsonl"))
+            .bad_input()?
+            .of_endpoint(model.address())
+            .or_untagged();
         let judge = JudgeClient::new(&model).journal(&journal);
         if let Some(path) = &batch.batch_in {
             let pending = judge.pending(protocol, cases).bad_input()?;
@@ -170,9 +191,13 @@ impl<'a> Judging<'a> {
             return Ok(ControlFlow::Break(outcome));
         }
         let progress = RefCell::new(Progress::new("judge", Unit::Count("answers"), estimate.calls as u64));
-        let judgement = judge.judge(protocol, cases, &mut |_, _| progress.borrow_mut().advance(1)).bad_input()?;
+        let judgement =
+            judge.judge(protocol, cases, &mut |_, _| progress.borrow_mut().advance(1)).bad_input()?;
         progress.into_inner().finish();
-        Ok(ControlFlow::Continue((judgement, self.record(&without_secrets(&options.base_url), &model, &estimate))))
+        Ok(ControlFlow::Continue((
+            judgement,
+            self.record(&without_secrets(&options.base_url), &model, &estimate),
+        )))
     }
 
     /// Judges cases and writes their run folder. `run` builds the run. `summarize` returns one line
@@ -206,7 +231,10 @@ impl<'a> Judging<'a> {
             return Ok(Outcome::done(format!("{text}\n{}", page.display()), numbers));
         }
         let missing = format!("{failed} of {calls} verdicts are missing");
-        Ok(Outcome::failed(format!("{}: {text}; {missing}: repeat the command to request them again", out.display()), numbers))
+        Ok(Outcome::failed(
+            format!("{}: {text}; {missing}: repeat the command to request them again", out.display()),
+            numbers,
+        ))
     }
 
     fn record(&self, service: &str, model: &RemoteModel, estimate: &Estimate) -> Value {
@@ -247,11 +275,16 @@ fn name_of(path: &Path) -> String {
 }
 
 /// The names of a model and its opponent. If their files have the same name, the second gets a number.
-fn names(model: (Option<&String>, &Path), opponent: (Option<&String>, &Path)) -> Result<[String; 2], CommandError> {
+fn names(
+    model: (Option<&String>, &Path),
+    opponent: (Option<&String>, &Path),
+) -> Result<[String; 2], CommandError> {
     let name = |(given, path): (Option<&String>, &Path)| given.cloned().unwrap_or_else(|| name_of(path));
     let (one, two) = (name(model), name(opponent));
     match (one == two, model.0.is_some() && opponent.0.is_some()) {
-        (true, true) => Err(CommandError::bad_input(format!("both models are named {one}: give them two names"))),
+        (true, true) => {
+            Err(CommandError::bad_input(format!("both models are named {one}: give them two names")))
+        }
         (true, false) => Ok([one, format!("{two} (2)")]),
         _ => Ok([one, two]),
     }

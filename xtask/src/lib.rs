@@ -67,7 +67,8 @@ enum Command {
 
 /// Runs the command of this process' arguments.
 pub fn main() -> ExitCode {
-    let parsed = command::named(Cli::command()).try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed =
+        command::named(Cli::command()).try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return command::tell_usage(&error, std::env::args().any(|arg| arg == "--json")),
@@ -99,9 +100,13 @@ mod tests {
 
     fn check(command: &clap::Command, path: &str) {
         let path = format!("{path} {}", command.get_name());
-        let about = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
+        let about =
+            command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
         for line in about.lines() {
-            assert!(line.chars().count() <= 80, "{path} --help: a line of more than 80 columns would be wrapped twice: {line}");
+            assert!(
+                line.chars().count() <= 80,
+                "{path} --help: a line of more than 80 columns would be wrapped twice: {line}"
+            );
         }
         command.get_subcommands().for_each(|command| check(command, &path));
     }

@@ -51,7 +51,11 @@ impl EngineArgs {
     pub fn given(&self) -> Option<&'static str> {
         let Self { template, batch, context, cache_mb } = self;
         let given = [template.is_some(), batch.is_some(), context.is_some(), cache_mb.is_some()];
-        ["--template", "--batch", "--context", "--cache-mb"].into_iter().zip(given).find(|(_, given)| *given).map(|(flag, _)| flag)
+        ["--template", "--batch", "--context", "--cache-mb"]
+            .into_iter()
+            .zip(given)
+            .find(|(_, given)| *given)
+            .map(|(flag, _)| flag)
     }
 
     /// Loads a local model from a GGUF file or a folder.

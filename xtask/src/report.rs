@@ -49,11 +49,14 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
-    let runs: Vec<Run> = args.runs.iter().map(|folder| Run::read(folder).bad_input()).collect::<Result<_, _>>()?;
+    let runs: Vec<Run> =
+        args.runs.iter().map(|folder| Run::read(folder).bad_input()).collect::<Result<_, _>>()?;
     let rubric = |run: &Run| if let Run::Rubric(run) = run { Some(run.clone()) } else { None };
     let rubrics: Vec<RubricRun> = runs.iter().filter_map(rubric).collect();
     if rubrics.is_empty() && !args.distinct.is_empty() {
-        return Err(CommandError::bad_input("--distinct needs runs that were judged against rubrics: the curve shows their scores"));
+        return Err(CommandError::bad_input(
+            "--distinct needs runs that were judged against rubrics: the curve shows their scores",
+        ));
     }
     let mut report = compare(runs.iter().cloned(), args.rows).bad_input()?;
     if let Some(curves) = curves(args, &rubrics)? {
@@ -70,15 +73,20 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     };
     let results: Vec<Value> = runs.iter().map(result).collect();
     let page = args.out.join("report.html");
-    Ok(Outcome::done(page.display().to_string(), json!({ "command": "report", "out": args.out, "page": page, "runs": results })))
+    Ok(Outcome::done(
+        page.display().to_string(),
+        json!({ "command": "report", "out": args.out, "page": page, "runs": results }),
+    ))
 }
 
 /// The curves that the arguments request.
 fn curves(args: &Args, runs: &[RubricRun]) -> Result<Option<Section>, CommandError> {
     let mut section = Section::new("Curves");
     if !args.distinct.is_empty() {
-        section =
-            section.figure(generalisation_figure(runs, &args.distinct).map_err(|error| CommandError::bad_input(error).at("--distinct"))?);
+        section = section.figure(
+            generalisation_figure(runs, &args.distinct)
+                .map_err(|error| CommandError::bad_input(error).at("--distinct"))?,
+        );
     }
     if !args.best_of_n.is_empty() {
         let read = |path: &PathBuf| -> Result<(String, Vec<Candidates>), CommandError> {

@@ -61,8 +61,10 @@ pub struct Args {
     on: Split,
 }
 
-const SPLITS: [(&str, &str, Split); 2] =
-    [("dev", "The split for choices while tuning", Split::Dev), ("bench", "The split that only the report reads", Split::Bench)];
+const SPLITS: [(&str, &str, Split); 2] = [
+    ("dev", "The split for choices while tuning", Split::Dev),
+    ("bench", "The split that only the report reads", Split::Bench),
+];
 
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     janus_train::FreedMemory::Keep.apply_to_process();
@@ -77,7 +79,9 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let measured = experiment.measure(&mut run, &models, args.on)?;
 
     let bootstrap = profile.statistics.bootstrap(args.seed);
-    let report = measured.report(&Setup { profile: &name, seed: args.seed, split: args.on, bootstrap: &bootstrap }).failure()?;
+    let report = measured
+        .report(&Setup { profile: &name, seed: args.seed, split: args.on, bootstrap: &bootstrap })
+        .failure()?;
     let curve = measured.generalisation(&bootstrap).and_then(|figure| figure.to_svg()).failure()?;
 
     for name in ["train.jsonl", "dev.jsonl", "bench.jsonl"] {
@@ -88,8 +92,15 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let record = run_record(args, &profile, &out, &run, begun)?;
     write_file(out.join("run.json"), format!("{record:#}\n").as_bytes()).failure()?;
     let verdicts: String = report.claims.iter().map(|claim| format!("{claim}\n")).collect();
-    let text = format!("{verdicts}{} in {}", out.join("report.html").display(), duration(begun.elapsed().as_secs_f64()));
-    Ok(Outcome::done(text, json!({ "command": "reproduce", "out": out, "claims": report.claims, "run": record })))
+    let text = format!(
+        "{verdicts}{} in {}",
+        out.join("report.html").display(),
+        duration(begun.elapsed().as_secs_f64())
+    );
+    Ok(Outcome::done(
+        text,
+        json!({ "command": "reproduce", "out": out, "claims": report.claims, "run": record }),
+    ))
 }
 
 /// Folder of the run's data, for its readers.
@@ -97,18 +108,26 @@ const PUBLISHED: &str = "mini";
 
 /// Copies a file atomically. A target with the same bytes is not written again.
 fn copy(from: &Path, to: &Path) -> Result<(), CommandError> {
-    let bytes = std::fs::read(from).map_err(|error| CommandError::failure(format!("{}: {error}", from.display())))?;
+    let bytes =
+        std::fs::read(from).map_err(|error| CommandError::failure(format!("{}: {error}", from.display())))?;
     if std::fs::read(to).is_ok_and(|found| found == bytes) {
         return Ok(());
     }
     if let Some(folder) = to.parent() {
-        std::fs::create_dir_all(folder).map_err(|error| CommandError::failure(format!("{}: {error}", folder.display())))?;
+        std::fs::create_dir_all(folder)
+            .map_err(|error| CommandError::failure(format!("{}: {error}", folder.display())))?;
     }
     write_file(to, &bytes).failure()
 }
 
 /// What is needed to repeat a run, and facts that its results do not depend on, such as times.
-fn run_record(args: &Args, profile: &Profile, out: &Path, run: &RunFolder, begun: Instant) -> Result<Value, CommandError> {
+fn run_record(
+    args: &Args,
+    profile: &Profile,
+    out: &Path,
+    run: &RunFolder,
+    begun: Instant,
+) -> Result<Value, CommandError> {
     Ok(json!({
         "folder": std::path::absolute(out).unwrap_or_else(|_| out.into()),
         "profile": args.profile,

@@ -124,7 +124,10 @@ impl DefaultArgs {
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let token = token(args)?;
     if token.is_none() && !args.host.is_loopback() {
-        eprintln!("serve: no token is set, and {} is not a loopback address: every client that can reach it is answered", args.host);
+        eprintln!(
+            "serve: no token is set, and {} is not a loopback address: every client that can reach it is answered",
+            args.host
+        );
     }
     eprintln!("serve: loading {}", args.model.display());
     let device = args.device.open()?;
@@ -133,7 +136,11 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         engine = engine.with_name(name);
     }
     let name = engine.name().to_string();
-    let reward = args.reward_model.as_ref().map(|path| load_reward(path, args.reward_template, &device)).transpose()?;
+    let reward = args
+        .reward_model
+        .as_ref()
+        .map(|path| load_reward(path, args.reward_template, &device))
+        .transpose()?;
     let reward = reward.map(|reward| Box::new(reward) as Box<dyn RewardModel + Send + Sync>);
     let options = ServerOptions::default().with(|options| {
         options.token = token;
@@ -149,7 +156,10 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     if all {
         Ok(Outcome::done(format!("{name}: {answered} requests answered"), report))
     } else {
-        Ok(Outcome::failed(format!("{name}: {answered} requests answered; the running ones were cut off"), report))
+        Ok(Outcome::failed(
+            format!("{name}: {answered} requests answered; the running ones were cut off"),
+            report,
+        ))
     }
 }
 
@@ -159,8 +169,12 @@ fn token(args: &Args) -> Result<Option<BearerToken>, CommandError> {
     }
     match std::env::var(TOKEN_VARIABLE) {
         // A variable that is set but empty is an error: the server would silently run without a token.
-        Ok(token) => BearerToken::new(token).map(Some).map_err(|error| CommandError::bad_input(error).at(TOKEN_VARIABLE)),
+        Ok(token) => BearerToken::new(token)
+            .map(Some)
+            .map_err(|error| CommandError::bad_input(error).at(TOKEN_VARIABLE)),
         Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(std::env::VarError::NotUnicode(_)) => Err(CommandError::bad_input(format!("{TOKEN_VARIABLE} is not UTF-8"))),
+        Err(std::env::VarError::NotUnicode(_)) => {
+            Err(CommandError::bad_input(format!("{TOKEN_VARIABLE} is not UTF-8")))
+        }
     }
 }

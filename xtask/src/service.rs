@@ -75,7 +75,9 @@ impl ServiceArgs {
     pub(crate) fn options(&self, base: RemoteOptions) -> Result<RemoteOptions, CommandError> {
         let seconds = |name: &str, seconds: f64| {
             let duration = Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero());
-            duration.ok_or_else(|| CommandError::bad_input(format!("--{name} is {seconds}: expected seconds, more than 0")))
+            duration.ok_or_else(|| {
+                CommandError::bad_input(format!("--{name} is {seconds}: expected seconds, more than 0"))
+            })
         };
         let mut options = base;
         options.concurrency = self.concurrency;
@@ -125,7 +127,10 @@ impl ServiceArgs {
                 "calls": calls, "answered_before": answered, "prompt_tokens": prompt_tokens,
                 "most_completion_tokens": completion_tokens, "most_cost": most,
             });
-            return Some(Outcome::done(text, json!({ "command": command, "dry_run": true, "estimate": estimate })));
+            return Some(Outcome::done(
+                text,
+                json!({ "command": command, "dry_run": true, "estimate": estimate }),
+            ));
         }
         eprintln!("{who}: {text}");
         None
@@ -173,9 +178,14 @@ mod tests {
 
     #[test]
     fn a_small_cost_keeps_two_digits() {
-        for (cost, text) in
-            [(0.0, "0.00"), (12.345, "12.35"), (0.1, "0.10"), (0.0023, "0.0023"), (0.00999, "0.0100"), (4.2e-7, "0.00000042")]
-        {
+        for (cost, text) in [
+            (0.0, "0.00"),
+            (12.345, "12.35"),
+            (0.1, "0.10"),
+            (0.0023, "0.0023"),
+            (0.00999, "0.0100"),
+            (4.2e-7, "0.00000042"),
+        ] {
             assert_eq!(money(cost), text);
         }
     }

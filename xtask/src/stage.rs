@@ -54,14 +54,23 @@ mod tests {
     fn the_exit_code_of_a_stage_is_that_of_its_code_or_its_input() {
         let root = tempfile::tempdir().unwrap();
         let mut run = open(root.path()).unwrap();
-        for (error, code) in [(CommandError::failure("no power"), 1), (CommandError::bad_input("no power"), 2)] {
+        for (error, code) in
+            [(CommandError::failure("no power"), 1), (CommandError::bad_input("no power"), 2)]
+        {
             let error = run.stage("count", &1, &[], |_| Err(error)).staged().unwrap_err();
             assert_eq!((error.exit_code(), error.to_string().as_str()), (code, "stage 01-count: no power"));
         }
-        let error = run.stage("sft", &(), &[("data", Path::new("no/such"))], |_| Ok::<_, CommandError>(())).staged().unwrap_err();
+        let error = run
+            .stage("sft", &(), &[("data", Path::new("no/such"))], |_| Ok::<_, CommandError>(()))
+            .staged()
+            .unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().starts_with("stage 01-sft: input \"data\": no/such: "), "{error}");
         let error = open(root.path()).unwrap_err();
-        assert!(error.exit_code() == 2 && error.to_string().contains("another run is using this folder (process "), "{error}");
+        assert!(
+            error.exit_code() == 2
+                && error.to_string().contains("another run is using this folder (process "),
+            "{error}"
+        );
     }
 }

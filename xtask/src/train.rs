@@ -96,7 +96,8 @@ impl Observer for Display {
     }
 
     fn reference(&mut self, done: usize, rows: usize) {
-        let progress = || Progress::new("reference", Unit::Count("rows"), rows as u64).resumed_at(done as u64);
+        let progress =
+            || Progress::new("reference", Unit::Count("rows"), rows as u64).resumed_at(done as u64);
         self.reference.get_or_insert_with(progress).reach(done as u64);
     }
 

@@ -39,7 +39,8 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<Outcome, CommandError> {
-    let folder = args.folder.clone().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../goldens"));
+    let folder =
+        args.folder.clone().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../goldens"));
     let tokenizer = args.tokenizer.clone().unwrap_or_else(|| folder.join("mistral_v0.2_tokenizer.json"));
     let checks = verify(&folder, &tokenizer);
     let (within, of) = (checks.iter().filter(|check| check.ok()).count(), checks.len());
@@ -49,11 +50,15 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let cases: Vec<Value> = checks.iter().map(row).collect();
     let report = json!({ "command": "verify-goldens", "cases": cases, "within": within, "of": of });
     if of == 0 {
-        let reason = format!("{}: no cases.json, sampling.json, schedules.json or tokens.json there or below", folder.display());
+        let reason = format!(
+            "{}: no cases.json, sampling.json, schedules.json or tokens.json there or below",
+            folder.display()
+        );
         return Ok(Outcome::failed(reason, report).showing(table));
     }
     if within < of {
-        return Ok(Outcome::failed(format!("{} of {of} are not within tolerance", of - within), report).showing(table));
+        return Ok(Outcome::failed(format!("{} of {of} are not within tolerance", of - within), report)
+            .showing(table));
     }
     Ok(Outcome::done(table, report))
 }

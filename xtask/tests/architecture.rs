@@ -18,7 +18,11 @@ const ALLOWED: [(&str, &[&str]); 6] = [
 
 fn cargo(args: &[&str]) -> String {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
-    let output = Command::new(env!("CARGO")).args(args).args(["--locked", "--offline", "--manifest-path", manifest]).output().unwrap();
+    let output = Command::new(env!("CARGO"))
+        .args(args)
+        .args(["--locked", "--offline", "--manifest-path", manifest])
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -31,19 +35,33 @@ fn closure(name: &str) -> BTreeSet<String> {
 
 /// [`closure`] with other features, given as cargo's flags.
 fn closure_with(name: &str, features: &[&str]) -> BTreeSet<String> {
-    let tree = cargo(&[&["tree", "--package", name, "--edges", "normal,build", "--prefix", "none", "--format", "{p}"], features].concat());
-    tree.lines().skip(1).filter_map(|line| line.split(' ').next()).filter(|found| *found != name).map(String::from).collect()
+    let tree = cargo(
+        &[
+            &["tree", "--package", name, "--edges", "normal,build", "--prefix", "none", "--format", "{p}"],
+            features,
+        ]
+        .concat(),
+    );
+    tree.lines()
+        .skip(1)
+        .filter_map(|line| line.split(' ').next())
+        .filter(|found| *found != name)
+        .map(String::from)
+        .collect()
 }
 
 #[test]
 fn the_crates_depend_one_way() {
     for (name, allowed) in ALLOWED {
-        let found: BTreeSet<String> = closure(name).into_iter().filter(|n| n.starts_with("janus-") || n == "xtask").collect();
+        let found: BTreeSet<String> =
+            closure(name).into_iter().filter(|n| n.starts_with("janus-") || n == "xtask").collect();
         let allowed: BTreeSet<String> = allowed.iter().map(|n| n.to_string()).collect();
         assert!(found.is_subset(&allowed), "{name} depends on {found:?}, allowed are {allowed:?}");
     }
-    let metadata: Value = serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--no-deps"])).unwrap();
-    let members: BTreeSet<&str> = metadata["packages"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
+    let metadata: Value =
+        serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--no-deps"])).unwrap();
+    let members: BTreeSet<&str> =
+        metadata["packages"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
     assert_eq!(members, ALLOWED.iter().map(|(name, _)| *name).collect());
 }
 
@@ -61,7 +79,10 @@ fn a_remote_judge_builds_without_candle_and_data_formats() {
     for name in ["janus-infer", "janus-eval"] {
         let all = closure_with(name, &["--no-default-features", "--features", "remote"]);
         for banned in ["candle", "pulp", "gemm", "memmap2", "arrow", "parquet", "tokenizers", "zstd"] {
-            assert!(!all.iter().any(|package| package.starts_with(banned)), "{name} with `remote` alone pulls {banned}");
+            assert!(
+                !all.iter().any(|package| package.starts_with(banned)),
+                "{name} with `remote` alone pulls {banned}"
+            );
         }
         assert!(all.contains("ureq"), "the closure is read wrongly");
     }
@@ -78,7 +99,10 @@ fn no_crate_reaches_the_network_by_default() {
         }
     }
     let runner = closure("xtask");
-    assert!(["ureq", "hyper", "tokio"].iter().all(|name| runner.contains(*name)), "the closure is read wrongly");
+    assert!(
+        ["ureq", "hyper", "tokio"].iter().all(|name| runner.contains(*name)),
+        "the closure is read wrongly"
+    );
 }
 
 /// `cargo xtask` and `cargo test --workspace` build each dependency with the same features, so that
@@ -87,14 +111,29 @@ fn no_crate_reaches_the_network_by_default() {
 fn xtask_and_the_tests_share_one_build() {
     let tree = |arguments: &[&str]| -> BTreeSet<String> {
         let output = Command::new(env!("CARGO"))
-            .args(["tree", "--locked", "--offline", "--prefix", "none", "--no-dedupe", "--format", "{p} [{f}]", "--manifest-path"])
+            .args([
+                "tree",
+                "--locked",
+                "--offline",
+                "--prefix",
+                "none",
+                "--no-dedupe",
+                "--format",
+                "{p} [{f}]",
+                "--manifest-path",
+            ])
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
             .args(arguments)
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let is_member = |line: &&str| line.starts_with("janus-") || line.starts_with("xtask ");
-        String::from_utf8(output.stdout).unwrap().lines().filter(|line| !line.is_empty() && !is_member(line)).map(String::from).collect()
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .lines()
+            .filter(|line| !line.is_empty() && !is_member(line))
+            .map(String::from)
+            .collect()
     };
     let runner = tree(&["--package", "xtask", "--edges", "normal,build"]);
     let tests = tree(&["--workspace", "--edges", "normal,build,dev"]);
@@ -105,8 +144,14 @@ fn xtask_and_the_tests_share_one_build() {
 
 /// Third-party packages with the features that they are built with for the tests of `packages`.
 fn test_build(packages: &[&str]) -> BTreeSet<String> {
-    let tree = cargo(&[&["tree", "--edges", "normal,build,dev", "--prefix", "none", "--format", "{p} [{f}]"], packages].concat());
-    tree.lines().map(|line| line.replace(" (*)", "").replace(" (proc-macro)", "")).filter(|line| line.contains('[')).collect()
+    let tree = cargo(
+        &[&["tree", "--edges", "normal,build,dev", "--prefix", "none", "--format", "{p} [{f}]"], packages]
+            .concat(),
+    );
+    tree.lines()
+        .map(|line| line.replace(" (*)", "").replace(" (proc-macro)", ""))
+        .filter(|line| line.contains('['))
+        .collect()
 }
 
 /// `cargo test -p CRATE` after `cargo test --workspace` builds no dependency again. janus-core is left
@@ -135,8 +180,13 @@ fn every_test_file_is_part_of_a_test_program() {
             let file = file.unwrap().path();
             let stem = file.file_stem().unwrap().to_str().unwrap();
             if file.extension().is_some_and(|end| end == "rs") && stem != "main" {
-                let named = main.contains(&format!("mod {stem};")) || manifest.contains(&format!("[[test]]\nname = \"{stem}\""));
-                assert!(named, "{} is in no test program: add `mod {stem};` to {name}/tests/main.rs", file.display());
+                let named = main.contains(&format!("mod {stem};"))
+                    || manifest.contains(&format!("[[test]]\nname = \"{stem}\""));
+                assert!(
+                    named,
+                    "{} is in no test program: add `mod {stem};` to {name}/tests/main.rs",
+                    file.display()
+                );
             }
         }
     }
@@ -144,14 +194,16 @@ fn every_test_file_is_part_of_a_test_program() {
 
 /// The packages of `Cargo.lock`, whatever the platform.
 fn packages() -> Vec<Value> {
-    let metadata: Value = serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--all-features"])).unwrap();
+    let metadata: Value =
+        serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--all-features"])).unwrap();
     metadata["packages"].as_array().unwrap().clone()
 }
 
 /// The metadata of each published library is complete.
 #[test]
 fn every_library_has_complete_metadata() {
-    let metadata: Value = serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--no-deps"])).unwrap();
+    let metadata: Value =
+        serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--no-deps"])).unwrap();
     for package in metadata["packages"].as_array().unwrap() {
         let name = package["name"].as_str().unwrap();
         let text = |field: &str| package[field].as_str().unwrap_or_default();
@@ -164,15 +216,33 @@ fn every_library_has_complete_metadata() {
         }
         assert_eq!(text("readme"), "README.md", "{name}");
         let count = |field: &str| package[field].as_array().map_or(0, Vec::len);
-        assert!((1..=5).contains(&count("keywords")) && (1..=5).contains(&count("categories")), "{name}: keywords or categories");
-        assert!(text("description").len() <= 200 && !text("description").ends_with('.'), "{name}: {}", text("description"));
+        assert!(
+            (1..=5).contains(&count("keywords")) && (1..=5).contains(&count("categories")),
+            "{name}: keywords or categories"
+        );
+        assert!(
+            text("description").len() <= 200 && !text("description").ends_with('.'),
+            "{name}: {}",
+            text("description")
+        );
 
         // docs.rs shows every feature except those that need a GPU toolkit.
-        let features: BTreeSet<&str> = package["features"].as_object().unwrap().keys().map(String::as_str).collect();
+        let features: BTreeSet<&str> =
+            package["features"].as_object().unwrap().keys().map(String::as_str).collect();
         let documented = &package["metadata"]["docs"]["rs"];
-        let named: BTreeSet<&str> = documented["features"].as_array().into_iter().flatten().map(|name| name.as_str().unwrap()).collect();
-        let shown = |feature: &&str| documented["all-features"] == true || named.contains(feature) || has(package, feature);
-        let hidden: Vec<_> = features.iter().filter(|feature| !["cuda", "metal"].contains(*feature) && !shown(feature)).collect();
+        let named: BTreeSet<&str> = documented["features"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|name| name.as_str().unwrap())
+            .collect();
+        let shown = |feature: &&str| {
+            documented["all-features"] == true || named.contains(feature) || has(package, feature)
+        };
+        let hidden: Vec<_> = features
+            .iter()
+            .filter(|feature| !["cuda", "metal"].contains(*feature) && !shown(feature))
+            .collect();
         assert!(hidden.is_empty(), "{name}: docs.rs would not show {hidden:?}");
         assert!(documented.is_object(), "{name} has no [package.metadata.docs.rs]");
     }
@@ -180,21 +250,26 @@ fn every_library_has_complete_metadata() {
 
 /// Whether a package has a feature by default.
 fn has(package: &Value, feature: &str) -> bool {
-    feature == "default" || package["features"]["default"].as_array().is_some_and(|all| all.iter().any(|name| name == feature))
+    feature == "default"
+        || package["features"]["default"].as_array().is_some_and(|all| all.iter().any(|name| name == feature))
 }
 
 /// `deny.toml` lists exactly the licences that the dependencies need.
 #[test]
 fn dependencies_have_the_listed_licences() {
     let deny: toml::Table = toml::from_str(include_str!("../../deny.toml")).unwrap();
-    let allowed: BTreeSet<&str> = deny["licenses"]["allow"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    let allowed: BTreeSet<&str> =
+        deny["licenses"]["allow"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
     let mut needed = BTreeSet::new();
     for package in packages() {
         let name = package["name"].as_str().unwrap();
         let expression = package["license"].as_str().unwrap_or_else(|| panic!("{name} states no licence"));
         let choices = choices(expression);
         let chosen = choices.iter().find(|all| all.iter().all(|licence| allowed.contains(licence.as_str())));
-        assert!(chosen.is_some(), "{name} is under {expression}, which deny.toml does not allow: leave it out, or list its licence");
+        assert!(
+            chosen.is_some(),
+            "{name} is under {expression}, which deny.toml does not allow: leave it out, or list its licence"
+        );
         needed.extend(choices.into_iter().flatten());
     }
     let unused: Vec<_> = allowed.iter().filter(|licence| !needed.contains(**licence)).collect();
@@ -224,7 +299,8 @@ fn both(words: &mut Words<'_>) -> Vec<Vec<String>> {
     let mut all = one(words);
     while words.next_if_eq(&"AND").is_some() {
         let more = one(words);
-        all = all.iter().flat_map(|left| more.iter().map(|right| [left.as_slice(), right].concat())).collect();
+        all =
+            all.iter().flat_map(|left| more.iter().map(|right| [left.as_slice(), right].concat())).collect();
     }
     all
 }
@@ -244,7 +320,9 @@ fn one(words: &mut Words<'_>) -> Vec<Vec<String>> {
 
 #[test]
 fn licence_expressions_are_parsed_as_in_spdx() {
-    let shown = |expression: &str| choices(expression).iter().map(|all| all.join("+")).collect::<Vec<_>>().join(" | ");
+    let shown = |expression: &str| {
+        choices(expression).iter().map(|all| all.join("+")).collect::<Vec<_>>().join(" | ")
+    };
     assert_eq!(shown("MIT/Apache-2.0"), "MIT | Apache-2.0");
     assert_eq!(shown("(MIT OR Apache-2.0) AND Unicode-3.0"), "MIT+Unicode-3.0 | Apache-2.0+Unicode-3.0");
     assert_eq!(shown("Apache-2.0 WITH LLVM-exception OR MIT"), "Apache-2.0 WITH LLVM-exception | MIT");

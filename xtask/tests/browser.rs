@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use janus_core::{BenchRecord, Dimension, Preference, PreferenceSet, Rubric, SamplingParams, ScoreDescriptions};
+use janus_core::{
+    BenchRecord, Dimension, Preference, PreferenceSet, Rubric, SamplingParams, ScoreDescriptions,
+};
 use janus_data::write_all;
 use janus_eval::Response;
 use janus_eval::judge::{Counts, JudgeClient, TemplateId};
 use janus_eval::protocol::{
-    Case, JudgeSettings, JudgedCall, JudgedCase, Judgement, PairOutcome, ProtocolInfo, Rubrics, Scale, Side, Turn, rubric_cases,
+    Case, JudgeSettings, JudgedCall, JudgedCase, Judgement, PairOutcome, ProtocolInfo, Rubrics, Scale, Side,
+    Turn, rubric_cases,
 };
 use janus_eval::run::{CaseRun, RubricRun, compare};
 use serde_json::{Value, json};
@@ -24,7 +27,9 @@ const ROWS: usize = 12;
 const NASTY: &str = "</script><script>document.title = 'owned'</script><img src=\"http://127.0.0.1:9/x.png\" onerror=\"document.title='owned'\"> ' \" & \u{2028}";
 
 fn records() -> Vec<BenchRecord> {
-    let set = || PreferenceSet::new(Dimension::ALL.map(|dimension| Preference::new(dimension, "s", "p", "d"))).unwrap();
+    let set = || {
+        PreferenceSet::new(Dimension::ALL.map(|dimension| Preference::new(dimension, "s", "p", "d"))).unwrap()
+    };
     let rubric = |number| Rubric {
         criteria: format!("criterion {number} {NASTY}"),
         score_descriptions: ScoreDescriptions::new(["1", "2", "3", "4", "5"]),
@@ -43,7 +48,10 @@ fn records() -> Vec<BenchRecord> {
 
 fn responses(name: &str) -> Vec<Response> {
     (0..ROWS)
-        .map(|index| Response { id: format!("row-{index}"), response: format!("{name} answers {index}. {NASTY} {}", "x".repeat(300)) })
+        .map(|index| Response {
+            id: format!("row-{index}"),
+            response: format!("{name} answers {index}. {NASTY} {}", "x".repeat(300)),
+        })
         .collect()
 }
 
@@ -88,7 +96,8 @@ fn wider_than_a_phone(browser: &mut Chromium) -> Value {
 fn assert_clean(browser: &Chromium, page: &Path) {
     assert_eq!(browser.complaints(), Vec::<String>::new());
     let own = format!("file://{}", page.display());
-    let others: Vec<&str> = browser.requests().into_iter().filter(|url| *url != own && !url.starts_with("blob:")).collect();
+    let others: Vec<&str> =
+        browser.requests().into_iter().filter(|url| *url != own && !url.starts_with("blob:")).collect();
     assert_eq!(others, Vec::<&str>::new(), "the page requests something outside itself");
 }
 
@@ -116,7 +125,10 @@ fn a_report_sorts_searches_and_opens_its_rows() {
     assert!(before.windows(2).any(|pair| pair[0] != pair[1]), "nothing to sort: {before:?}");
     browser.evaluate("document.querySelectorAll('table thead button')[1].click()");
     assert_eq!(values(&mut browser), rising);
-    assert_eq!(browser.evaluate("document.querySelector('table thead').rows[0].cells[1].getAttribute('aria-sort')"), "ascending");
+    assert_eq!(
+        browser.evaluate("document.querySelector('table thead').rows[0].cells[1].getAttribute('aria-sort')"),
+        "ascending"
+    );
     browser.evaluate("document.querySelectorAll('table thead button')[1].focus()");
     browser.press("Enter");
     rising.reverse();
@@ -129,9 +141,14 @@ fn a_report_sorts_searches_and_opens_its_rows() {
     browser.press("Enter");
     assert_eq!(browser.evaluate("document.activeElement.closest('details').open"), true);
     let shown = browser.evaluate("document.querySelector('details.example[open]').innerText");
-    for part in
-        ["system 0 </script><script>", "base answers 0. </script>", "mine answers 0", "criterion 3", "Other runs: ", "seen </script>"]
-    {
+    for part in [
+        "system 0 </script><script>",
+        "base answers 0. </script>",
+        "mine answers 0",
+        "criterion 3",
+        "Other runs: ",
+        "seen </script>",
+    ] {
         assert!(shown.as_str().unwrap().contains(part), "{part}: {shown}");
     }
     browser.evaluate(
@@ -161,12 +178,18 @@ fn paired(name: &str) -> CaseRun {
         let call = |(place, first): (usize, Side)| JudgedCall {
             first: Some(first),
             outcome: Some(outcomes[place]),
-            verdict: Some(if (outcomes[place] == PairOutcome::Win) == (first == Side::Model) { "A" } else { "B" }.into()),
+            verdict: Some(
+                if (outcomes[place] == PairOutcome::Win) == (first == Side::Model) { "A" } else { "B" }
+                    .into(),
+            ),
             text: Some(format!("{} text {NASTY} {}", ["first", "second"][place], "y".repeat(200))),
             ..JudgedCall::default()
         };
-        let mut turn = Turn::new(format!("question {index} {NASTY}"), format!("{name} answers {index} {NASTY} {}", "x".repeat(300)))
-            .against(format!("opponent answers {index} {NASTY}"));
+        let mut turn = Turn::new(
+            format!("question {index} {NASTY}"),
+            format!("{name} answers {index} {NASTY} {}", "x".repeat(300)),
+        )
+        .against(format!("opponent answers {index} {NASTY}"));
         turn.reference = index.is_multiple_of(2).then(|| format!("reference {NASTY}"));
         let category = ["writing", "math", "stem"][index % 3].into();
         let case = Case { category, turn: Some(1), ..Case::new(format!("{index}/turn-1"), vec![turn]) };
@@ -226,8 +249,9 @@ fn a_page_of_pairs_shows_answers_and_judgments_side_by_side() {
     ] {
         assert!(shown.as_str().unwrap().contains(part), "{part}: {shown}");
     }
-    let tops =
-        format!("Array.from({open}.querySelectorAll('.responses')).map(row => row.children[0].offsetTop === row.children[1].offsetTop)");
+    let tops = format!(
+        "Array.from({open}.querySelectorAll('.responses')).map(row => row.children[0].offsetTop === row.children[1].offsetTop)"
+    );
     assert_eq!(browser.evaluate(&tops), json!([true, true]));
     browser
         .evaluate("const field = document.querySelector('.search input'); field.value = '· loss'; field.dispatchEvent(new Event('input'))");
@@ -245,7 +269,12 @@ fn a_page_of_pairs_shows_answers_and_judgments_side_by_side() {
 }
 
 fn xtask(folder: &Path, args: &[&str]) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_janus")).args(args).arg("--json").current_dir(folder).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_janus"))
+        .args(args)
+        .arg("--json")
+        .current_dir(folder)
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -287,7 +316,18 @@ fn a_comparison_survives_a_reload_and_comes_back_through_import() {
     }
     let report = xtask(
         folder.path(),
-        &["annotate", "export", "--bench", "bench.jsonl", "--model", "alpha.jsonl", "--opponent", "omega.jsonl", "--out", "out"],
+        &[
+            "annotate",
+            "export",
+            "--bench",
+            "bench.jsonl",
+            "--model",
+            "alpha.jsonl",
+            "--opponent",
+            "omega.jsonl",
+            "--out",
+            "out",
+        ],
     );
     assert_eq!(report["items"], ROWS);
     let page = path("out/annotate.html");
@@ -297,7 +337,11 @@ fn a_comparison_survives_a_reload_and_comes_back_through_import() {
     let mut browser = Chromium::open(&page, folder.path());
     assert_eq!(browser.evaluate("document.title"), "Which answer is better?");
     assert_eq!(progress(&mut browser), "0 of 12 done");
-    assert_eq!(browser.evaluate("document.querySelector('#item details').open"), false, "rubrics are hidden at first");
+    assert_eq!(
+        browser.evaluate("document.querySelector('#item details').open"),
+        false,
+        "rubrics are hidden at first"
+    );
     // The first by key, the second by mouse.
     browser.press("2");
     browser.evaluate("document.getElementById('next').click()");
@@ -325,7 +369,10 @@ fn a_comparison_survives_a_reload_and_comes_back_through_import() {
     assert_eq!(browser.evaluate("document.title"), "Which answer is better?");
     assert_clean(&browser, &page);
 
-    let report = xtask(folder.path(), &["annotate", "import", "--key", "out/key.json", result.to_str().unwrap(), "--out", "result"]);
+    let report = xtask(
+        folder.path(),
+        &["annotate", "import", "--key", "out/key.json", result.to_str().unwrap(), "--out", "result"],
+    );
     let tally = &report["compared"]["tally"];
     assert_eq!((&tally["both_good"], &tally["both_bad"]), (&json!(1), &json!(0)));
     let (win, loss) = (tally["win"].as_u64().unwrap(), tally["loss"].as_u64().unwrap());
@@ -347,14 +394,21 @@ fn a_comparison_survives_a_reload_and_comes_back_through_import() {
         answer["values"]["choice"] = json!(opposite);
     }
     fs::write(path("ben.json"), other.to_string()).unwrap();
-    let report = xtask(folder.path(), &["annotate", "import", "--key", "out/key.json", "annotations-Ann.json", "ben.json"]);
+    let report = xtask(
+        folder.path(),
+        &["annotate", "import", "--key", "out/key.json", "annotations-Ann.json", "ben.json"],
+    );
     assert_eq!((&report["compared"]["shared"], &report["compared"]["agreement"]), (&json!(12), &json!(0.0)));
     assert!(report["compared"]["alpha"].as_f64().unwrap() < 0.0);
     for (field, value, part) in [
         ("task", json!("0123456789abcdef"), "ben.json: it belongs to the task 0123456789abcdef"),
         ("annotator", json!("Ann"), "ben.json: an earlier file has the same annotator"),
         ("annotator", json!(" "), "ben.json: it has no annotator's name"),
-        ("answers", json!([{ "id": "x", "values": { "choice": "a" } }]), "ben.json: no item has the id \"x\""),
+        (
+            "answers",
+            json!([{ "id": "x", "values": { "choice": "a" } }]),
+            "ben.json: no item has the id \"x\"",
+        ),
         (
             "answers",
             json!([{ "id": "row-1", "values": { "choice": "c" } }]),
@@ -365,7 +419,8 @@ fn a_comparison_survives_a_reload_and_comes_back_through_import() {
         wrong[field] = value;
         fs::write(path("ben.json"), wrong.to_string()).unwrap();
         let args = ["annotate", "import", "--key", "out/key.json", "annotations-Ann.json", "ben.json"];
-        let output = Command::new(env!("CARGO_BIN_EXE_janus")).args(args).current_dir(folder.path()).output().unwrap();
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_janus")).args(args).current_dir(folder.path()).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{error}");
         assert!(error.contains(part), "{error}");
@@ -378,7 +433,10 @@ fn a_review_accepts_rejects_and_grades_rows() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     write_all(path("bench.jsonl"), &records()).unwrap();
-    xtask(folder.path(), &["annotate", "export", "--bench", "bench.jsonl", "--review", "--limit", "5", "--out", "out"]);
+    xtask(
+        folder.path(),
+        &["annotate", "export", "--bench", "bench.jsonl", "--review", "--limit", "5", "--out", "out"],
+    );
     let page = path("out/annotate.html");
     let mut browser = Chromium::open(&page, folder.path());
     // Keys 1 and 2 accept and reject, 3 to 5 grade; the last row stays open.
@@ -398,12 +456,25 @@ fn a_review_accepts_rejects_and_grades_rows() {
     assert_clean(&browser, &page);
     let report = xtask(
         folder.path(),
-        &["annotate", "import", "--key", "out/key.json", "annotations-Eve.json", "--bench", "bench.jsonl", "--out", "result"],
+        &[
+            "annotate",
+            "import",
+            "--key",
+            "out/key.json",
+            "annotations-Eve.json",
+            "--bench",
+            "bench.jsonl",
+            "--out",
+            "result",
+        ],
     );
-    let expected = json!({ "accepted": 3, "rejected": 1, "undecided": 1, "easy": 1, "intermediate": 2, "hard": 1 });
+    let expected =
+        json!({ "accepted": 3, "rejected": 1, "undecided": 1, "easy": 1, "intermediate": 2, "hard": 1 });
     assert_eq!(report["counts"], expected);
     let accepted = fs::read_to_string(path("result/accepted.jsonl")).unwrap();
-    let ids: Vec<String> =
-        accepted.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().into()).collect();
+    let ids: Vec<String> = accepted
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().into())
+        .collect();
     assert_eq!(ids, ["row-0", "row-2", "row-3"]);
 }

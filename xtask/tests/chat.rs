@@ -23,7 +23,8 @@ fn chat(folder: &Path, lines: &str, more: &[&str]) -> Output {
 }
 
 fn report(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
 }
 
 fn stderr(output: &Output) -> String {
@@ -35,19 +36,22 @@ fn lines_are_answered_one_after_the_other() {
     let folder = tempfile::tempdir().unwrap();
     write_model(&folder.path().join("model"));
     let lines = "a kite\n\nand then?\n/system Be brief.\n/system\n/reset\na kite\n/quit\nnever sent\n";
-    let preferences = ["--preference", "style/format=bullet list", "--preference", "harmlessness/safety=name the risk"];
+    let preferences =
+        ["--preference", "style/format=bullet list", "--preference", "harmlessness/safety=name the risk"];
     let output = chat(folder.path(), lines, &[&["--json"][..], &preferences].concat());
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let report = report(&output);
     let turns = report["turns"].as_array().unwrap();
-    let sent: Vec<_> = turns.iter().map(|turn| (turn["system"].as_str().unwrap(), turn["user"].as_str().unwrap())).collect();
+    let sent: Vec<_> =
+        turns.iter().map(|turn| (turn["system"].as_str().unwrap(), turn["user"].as_str().unwrap())).collect();
     let composed = "Write the answer as a bullet list. Name a risk and how to avoid it.";
     assert_eq!(sent, [(composed, "a kite"), (composed, "and then?"), ("Be brief.", "a kite")]);
     assert!(stderr(&output).contains("chat: system message: Be brief."), "{}", stderr(&output));
 
     // Without --json, stdout has only the answers.
     let plain = chat(folder.path(), lines, &preferences);
-    let answers: String = turns.iter().map(|turn| format!("{}\n", turn["response"].as_str().unwrap())).collect();
+    let answers: String =
+        turns.iter().map(|turn| format!("{}\n", turn["response"].as_str().unwrap())).collect();
     assert_eq!((plain.status.code(), String::from_utf8_lossy(&plain.stdout)), (Some(0), answers.into()));
     // Another seed draws other answers.
     let other = chat(folder.path(), lines, &[&["--json", "--seed", "1"][..], &preferences].concat());
@@ -59,7 +63,11 @@ fn the_best_of_n_is_printed_and_all_are_in_the_report() {
     let folder = tempfile::tempdir().unwrap();
     write_model(&folder.path().join("model"));
     write_reward_model(&folder.path().join("reward"));
-    let output = chat(folder.path(), "a kite\na stone\n", &["--json", "--system", "S", "--best-of", "3", "--reward-model", "reward"]);
+    let output = chat(
+        folder.path(),
+        "a kite\na stone\n",
+        &["--json", "--system", "S", "--best-of", "3", "--reward-model", "reward"],
+    );
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let report = report(&output);
     assert_eq!(report["turns"].as_array().unwrap().len(), 2);
@@ -82,7 +90,10 @@ fn a_message_without_an_answer_is_reported_and_the_conversation_continues() {
     let report = report(&output);
     assert!(report["error"].as_str().unwrap().starts_with("1 of 2 messages have no answer"), "{report}");
     assert!(report["turns"][0]["error"].as_str().unwrap().contains("context"), "{report}");
-    assert!(report["turns"][1]["response"].is_string() && report["turns"][1]["system"] == json!(null), "{report}");
+    assert!(
+        report["turns"][1]["response"].is_string() && report["turns"][1]["system"] == json!(null),
+        "{report}"
+    );
 
     for (wrong, expected) in [
         (["--preference", "style/format=sonnet"], "style/format has no \"sonnet\", only \"bullet list\""),
@@ -92,6 +103,10 @@ fn a_message_without_an_answer_is_reported_and_the_conversation_continues() {
     ] {
         let output = chat(folder.path(), "", &[&["--json"][..], &wrong].concat());
         assert_eq!(output.status.code(), Some(2));
-        assert!(self::report(&output)["error"].as_str().unwrap().contains(expected), "{}", self::report(&output));
+        assert!(
+            self::report(&output)["error"].as_str().unwrap().contains(expected),
+            "{}",
+            self::report(&output)
+        );
     }
 }

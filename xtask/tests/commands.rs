@@ -24,7 +24,12 @@ const COMMANDS: [&str; 14] = [
 ];
 
 fn xtask(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_janus")).args(args).current_dir(folder).env("PATH", folder).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_janus"))
+        .args(args)
+        .current_dir(folder)
+        .env("PATH", folder)
+        .output()
+        .unwrap()
 }
 
 fn stdout(output: &Output) -> &str {
@@ -61,14 +66,24 @@ fn every_help_says_what_the_command_reads_and_writes_with_an_example() {
         }
     }
     // A command that is added must be added above too.
-    let listed = stdout(&all).lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let listed = stdout(&all)
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty());
     assert_eq!(listed.filter(|line| !line.trim_start().starts_with("help ")).count(), COMMANDS.len());
 }
 
 /// Runs the program as installed, without cargo's environment variable.
 fn installed(folder: &Path, args: &[&str]) -> Output {
     let mut program = Command::new(env!("CARGO_BIN_EXE_janus"));
-    program.args(args).current_dir(folder).env("PATH", folder).env_remove("CARGO_MANIFEST_DIR").output().unwrap()
+    program
+        .args(args)
+        .current_dir(folder)
+        .env("PATH", folder)
+        .env_remove("CARGO_MANIFEST_DIR")
+        .output()
+        .unwrap()
 }
 
 #[test]
@@ -81,18 +96,35 @@ fn an_installed_program_calls_itself_janus() {
         assert!(!stdout(&help).contains("xtask "), "{command}: {}", stdout(&help));
     }
     let nested = installed(folder.path(), &["data", "inspect", "--help"]);
-    assert!(stdout(&nested).contains("Usage: janus data inspect") && !stdout(&nested).contains("xtask data"), "{}", stdout(&nested));
-    assert_eq!(stdout(&installed(folder.path(), &["--version"])).trim(), concat!("janus ", env!("CARGO_PKG_VERSION")));
+    assert!(
+        stdout(&nested).contains("Usage: janus data inspect") && !stdout(&nested).contains("xtask data"),
+        "{}",
+        stdout(&nested)
+    );
+    assert_eq!(
+        stdout(&installed(folder.path(), &["--version"])).trim(),
+        concat!("janus ", env!("CARGO_PKG_VERSION"))
+    );
 
     let error = |program: fn(&Path, &[&str]) -> Output| {
-        let output =
-            program(folder.path(), &["generate", "--device", "cuda", "--model", "m", "--input", "in.jsonl", "--output", "o.jsonl"]);
+        let output = program(
+            folder.path(),
+            &["generate", "--device", "cuda", "--model", "m", "--input", "in.jsonl", "--output", "o.jsonl"],
+        );
         error_line(&output).to_string()
     };
     fs::write(folder.path().join("in.jsonl"), "{\"prompt\": \"a\"}\n").unwrap();
     if cfg!(not(feature = "cuda")) {
-        assert!(error(installed).ends_with("cargo install --path xtask --features cuda"), "{}", error(installed));
-        assert!(error(xtask).ends_with("cargo run --package xtask --features cuda -- ..."), "{}", error(xtask));
+        assert!(
+            error(installed).ends_with("cargo install --path xtask --features cuda"),
+            "{}",
+            error(installed)
+        );
+        assert!(
+            error(xtask).ends_with("cargo run --package xtask --features cuda -- ..."),
+            "{}",
+            error(xtask)
+        );
     }
 }
 
@@ -159,9 +191,11 @@ fn bad_settings_are_exit_2_and_named() {
         assert_eq!(output.status.code(), Some(2), "{more:?}");
         assert!(error_line(&output).contains(part), "{}", error_line(&output));
     }
-    let output = xtask(folder.path(), &["generate", "--model", "m", "--input", "none.jsonl", "--output", "o.jsonl"]);
+    let output =
+        xtask(folder.path(), &["generate", "--model", "m", "--input", "none.jsonl", "--output", "o.jsonl"]);
     assert!(error_line(&output).contains("none.jsonl: "), "{}", error_line(&output));
-    let output = xtask(folder.path(), &["generate", "--model", "m", "--input", "i.jsonl", "--output", "o.csv"]);
+    let output =
+        xtask(folder.path(), &["generate", "--model", "m", "--input", "i.jsonl", "--output", "o.csv"]);
     assert!(error_line(&output).contains("expected a name ending in .jsonl"));
 }
 
@@ -169,13 +203,29 @@ fn bad_settings_are_exit_2_and_named() {
 fn json_is_one_object_on_stdout_for_success_and_for_errors() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("in.jsonl"), "{\"prompt\": \"a\"}\n").unwrap();
-    let args = ["data", "construct", "--instructions", "in.jsonl", "--model", "model.gguf", "--out", "made", "--dry-run", "--json"];
+    let args = [
+        "data",
+        "construct",
+        "--instructions",
+        "in.jsonl",
+        "--model",
+        "model.gguf",
+        "--out",
+        "made",
+        "--dry-run",
+        "--json",
+    ];
     let good = xtask(folder.path(), &args);
     assert_eq!(good.status.code(), Some(0));
     let report: Value = serde_json::from_slice(&good.stdout).unwrap();
-    assert_eq!((&report["dry_run"], &report["command"]), (&Value::Bool(true), &Value::from("data construct")));
+    assert_eq!(
+        (&report["dry_run"], &report["command"]),
+        (&Value::Bool(true), &Value::from("data construct"))
+    );
 
-    for (args, code) in [(&["--json", "fetch", "smollm2", "--dir", "models"][..], 1), (&["fetch", "--json", "gpt"], 2)] {
+    for (args, code) in
+        [(&["--json", "fetch", "smollm2", "--dir", "models"][..], 1), (&["fetch", "--json", "gpt"], 2)]
+    {
         let bad = xtask(folder.path(), args);
         let report: Value = serde_json::from_slice(&bad.stdout).unwrap();
         assert_eq!((bad.status.code(), &report["exit_code"]), (Some(code), &Value::from(code)));

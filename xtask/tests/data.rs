@@ -13,9 +13,16 @@ use crate::stub::{Reply, Stub};
 
 /// Runs `data` in a folder. Returns its exit code, its JSON object and its stderr.
 fn data(folder: &Path, arguments: &[&str]) -> (i32, Value, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_janus")).arg("data").args(arguments).arg("--json").current_dir(folder).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_janus"))
+        .arg("data")
+        .args(arguments)
+        .arg("--json")
+        .current_dir(folder)
+        .output()
+        .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    let object = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}\n{stderr}"));
+    let object = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{arguments:?}: {error}\n{stderr}"));
     (output.status.code().unwrap(), object, stderr)
 }
 
@@ -32,10 +39,16 @@ fn dialogues_become_pairs_that_are_valid() {
     let rows = [json!({ "chosen": dialogue("Blue light scatters most."), "rejected": dialogue("Because.") })];
     write_all(folder.path().join("hh.jsonl.gz"), &rows).unwrap();
 
-    let converted = done(folder.path(), &["convert", "--from", "hh-rlhf", "--to", "pairs", "--out", "pairs.parquet", "hh.jsonl.gz"]);
+    let converted = done(
+        folder.path(),
+        &["convert", "--from", "hh-rlhf", "--to", "pairs", "--out", "pairs.parquet", "hh.jsonl.gz"],
+    );
     assert_eq!((&converted["read"], &converted["written"]), (&json!(1), &json!(1)));
     let pairs: Vec<PairRecord> = read_all(folder.path().join("pairs.parquet")).unwrap();
-    assert_eq!((pairs[0].prompt.as_str(), pairs[0].chosen[1].content.as_str()), ("Why is the sky blue?", "Blue light scatters most."));
+    assert_eq!(
+        (pairs[0].prompt.as_str(), pairs[0].chosen[1].content.as_str()),
+        ("Why is the sky blue?", "Blue light scatters most.")
+    );
     let validated = done(folder.path(), &["validate", "pairs.parquet"]);
     assert_eq!((&validated["rows"], &validated["valid"]), (&json!(1), &json!(true)));
 }
@@ -51,23 +64,41 @@ fn every_problem_of_a_file_is_listed_with_exit_1() {
 
     let (code, object, _) = data(folder.path(), &["validate", "--kind", "sft", "rows.jsonl"]);
     assert_eq!((code, &object["valid"], &object["problems"]), (1, &json!(false), &json!(2)));
-    let places: Vec<(u64, &str)> =
-        object["findings"].as_array().unwrap().iter().map(|at| (at["row"].as_u64().unwrap(), at["field"].as_str().unwrap())).collect();
+    let places: Vec<(u64, &str)> = object["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|at| (at["row"].as_u64().unwrap(), at["field"].as_str().unwrap()))
+        .collect();
     assert_eq!(places, [(2, "prompt"), (3, "output")]);
 
     let (code, object, stderr) = data(folder.path(), &["validate", "nowhere.jsonl"]);
-    assert!(code == 2 && stderr.contains("nowhere.jsonl") && object["error"].is_string(), "{object} {stderr}");
+    assert!(
+        code == 2 && stderr.contains("nowhere.jsonl") && object["error"].is_string(),
+        "{object} {stderr}"
+    );
 }
 
 #[test]
 fn copies_are_dropped_and_counted() {
     let folder = tempfile::tempdir().unwrap();
-    let texts = ["Explain how a tide comes about, in a few plain sentences.", "Name three rivers of Africa and where each of them ends."];
-    let rows: Vec<Value> = texts.iter().chain([&texts[0]]).enumerate().map(|(id, text)| json!({ "id": id, "prompt": text })).collect();
+    let texts = [
+        "Explain how a tide comes about, in a few plain sentences.",
+        "Name three rivers of Africa and where each of them ends.",
+    ];
+    let rows: Vec<Value> = texts
+        .iter()
+        .chain([&texts[0]])
+        .enumerate()
+        .map(|(id, text)| json!({ "id": id, "prompt": text }))
+        .collect();
     write_all(folder.path().join("instructions.jsonl"), &rows).unwrap();
     let cleaned = done(folder.path(), &["dedup", "instructions.jsonl", "--out", "clean.jsonl"]);
     assert_eq!((&cleaned["read"], &cleaned["kept"]), (&json!(3), &json!(2)));
-    assert_eq!((&cleaned["steps"][0]["step"], &cleaned["steps"][0]["dropped"]), (&json!("exact copies"), &json!(1)));
+    assert_eq!(
+        (&cleaned["steps"][0]["step"], &cleaned["steps"][0]["dropped"]),
+        (&json!("exact copies"), &json!(1))
+    );
     assert_eq!(read_all::<Value>(folder.path().join("clean.jsonl")).unwrap().len(), 2);
 }
 
@@ -78,7 +109,8 @@ fn a_bench_text_that_is_trained_on_is_found() {
     write_all(folder.path().join("bench.jsonl"), &bench).unwrap();
     rows[7].system = bench[3].system.clone();
     write_all(folder.path().join("train.jsonl"), &rows).unwrap();
-    let (code, object, stderr) = data(folder.path(), &["contamination", "--train", "train.jsonl", "--bench", "bench.jsonl"]);
+    let (code, object, stderr) =
+        data(folder.path(), &["contamination", "--train", "train.jsonl", "--bench", "bench.jsonl"]);
     assert_eq!(code, 1, "{stderr}");
     let systems = &object["system_messages"];
     assert_eq!((&systems["contaminated"], &systems["bench_found"]), (&json!(1), &json!(1)), "{object}");
@@ -91,11 +123,18 @@ fn rows_are_packed_once_and_reused_while_nothing_changed() {
     let rows = Mini::new(0).train(50, None);
     write_all(folder.path().join("train.jsonl"), &rows).unwrap();
     let texts = rows.iter().flat_map(|row| [row.system.as_str(), row.output.as_str()]);
-    Tokenizer::train(texts, 400, &["<s>", "</s>"]).unwrap().save(folder.path().join("tokenizer.json")).unwrap();
+    Tokenizer::train(texts, 400, &["<s>", "</s>"])
+        .unwrap()
+        .save(folder.path().join("tokenizer.json"))
+        .unwrap();
 
-    let pack = ["pack", "train.jsonl", "--tokenizer", "tokenizer.json", "--out", "tokens", "--capacity", "512"];
+    let pack =
+        ["pack", "train.jsonl", "--tokenizer", "tokenizer.json", "--out", "tokens", "--capacity", "512"];
     let (first, again) = (done(folder.path(), &pack), done(folder.path(), &pack));
-    assert_eq!((&first["rows"], &first["reused"], &again["reused"]), (&json!(50), &json!(false), &json!(true)));
+    assert_eq!(
+        (&first["rows"], &first["reused"], &again["reused"]),
+        (&json!(50), &json!(false), &json!(true))
+    );
     assert_eq!((&first["tokens"], &first["fingerprint"]), (&again["tokens"], &again["fingerprint"]));
     write_all(folder.path().join("train.jsonl"), &rows[1..]).unwrap();
     let changed = done(folder.path(), &pack);
@@ -114,11 +153,17 @@ fn the_pairs_flag_packs_both_answers_and_counts_rows_without_a_pair() {
     }));
     write_all(folder.path().join("rows.jsonl"), &rows).unwrap();
     let texts = pairs.iter().map(|pair| pair.chosen[1].content.as_str());
-    Tokenizer::train(texts, 400, &["<s>", "</s>"]).unwrap().save(folder.path().join("tokenizer.json")).unwrap();
+    Tokenizer::train(texts, 400, &["<s>", "</s>"])
+        .unwrap()
+        .save(folder.path().join("tokenizer.json"))
+        .unwrap();
     let pack = ["pack", "rows.jsonl", "--from", "openai", "--tokenizer", "tokenizer.json", "--out", "tokens"];
     let with_pairs = [&pack[..], &["--pairs"]].concat();
     let better = done(folder.path(), &pack);
-    assert_eq!((&better["rows"], &better["pairs"], &better["left_out"]), (&json!(35), &json!(false), &json!(0)));
+    assert_eq!(
+        (&better["rows"], &better["pairs"], &better["left_out"]),
+        (&json!(35), &json!(false), &json!(0))
+    );
     let (both, again) = (done(folder.path(), &with_pairs), done(folder.path(), &with_pairs));
     assert_eq!((&both["rows"], &both["pairs"], &both["left_out"]), (&json!(30), &json!(true), &json!(20)));
     assert_eq!((&both["reused"], &again["reused"]), (&json!(false), &json!(true)));
@@ -127,8 +172,21 @@ fn the_pairs_flag_packs_both_answers_and_counts_rows_without_a_pair() {
 #[test]
 fn a_dry_run_of_construct_counts_the_requests() {
     let folder = tempfile::tempdir().unwrap();
-    write_all(folder.path().join("instructions.jsonl"), &[json!({ "id": 0, "prompt": "Name three rivers of Africa." })]).unwrap();
-    let arguments = ["construct", "--instructions", "instructions.jsonl", "--model", "model.gguf", "--out", "collection", "--dry-run"];
+    write_all(
+        folder.path().join("instructions.jsonl"),
+        &[json!({ "id": 0, "prompt": "Name three rivers of Africa." })],
+    )
+    .unwrap();
+    let arguments = [
+        "construct",
+        "--instructions",
+        "instructions.jsonl",
+        "--model",
+        "model.gguf",
+        "--out",
+        "collection",
+        "--dry-run",
+    ];
     let priced = done(folder.path(), &arguments);
     // Four lists of preferences, three system messages, three responses.
     assert_eq!((&priced["instructions"], &priced["requests"]), (&json!(1), &json!(10)));
@@ -141,7 +199,23 @@ fn mini_is_written_the_same_each_time_in_both_formats() {
     let build = |out: &str, more: &[&str]| {
         done(
             folder.path(),
-            &[&["build-mini", "--out", out, "--rows", "60", "--pairs", "20", "--helpful", "30", "--questions", "4"][..], more].concat(),
+            &[
+                &[
+                    "build-mini",
+                    "--out",
+                    out,
+                    "--rows",
+                    "60",
+                    "--pairs",
+                    "20",
+                    "--helpful",
+                    "30",
+                    "--questions",
+                    "4",
+                ][..],
+                more,
+            ]
+            .concat(),
         )
     };
     let report = build("one", &[]);
@@ -170,16 +244,24 @@ fn a_file_of_the_hub_is_fetched_whole_or_not_at_all() {
     let hub = Stub::start(|received| {
         assert_eq!(received.header("authorization"), Some("Bearer hf_secret"));
         match received.path.as_str() {
-            "/v1/datasets/owner/set/resolve/v2/data/rows.jsonl" => {
-                Reply { headers: vec![("etag", "\"9e26dfeeb6e641a33dae4961196235bdb965b21b\"".into())], ..Reply::status(200, "{}") }
-            }
+            "/v1/datasets/owner/set/resolve/v2/data/rows.jsonl" => Reply {
+                headers: vec![("etag", "\"9e26dfeeb6e641a33dae4961196235bdb965b21b\"".into())],
+                ..Reply::status(200, "{}")
+            },
             _ => Reply::status(404, ""),
         }
     });
     let fetch = |path: &str, more: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_janus"));
-        command.args(["data", "fetch", "owner/set", path, "--revision", "v2", "--out", "rows.jsonl", "--json"]).args(more);
-        let output = command.current_dir(folder.path()).env("HF_ENDPOINT", hub.url()).env("HF_TOKEN", "hf_secret").output().unwrap();
+        command
+            .args(["data", "fetch", "owner/set", path, "--revision", "v2", "--out", "rows.jsonl", "--json"])
+            .args(more);
+        let output = command
+            .current_dir(folder.path())
+            .env("HF_ENDPOINT", hub.url())
+            .env("HF_TOKEN", "hf_secret")
+            .output()
+            .unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!stderr.contains("hf_secret"), "{stderr}");
         (output.status.code().unwrap(), serde_json::from_slice::<Value>(&output.stdout).unwrap(), stderr)

@@ -26,9 +26,24 @@ fn old(without: &[&str]) -> tempfile::TempDir {
 
 /// Exit code and report of a repeated command.
 fn generate(folder: &Path, input: &str, output: &str, more: &[&str]) -> (Option<i32>, Value) {
-    let args = ["generate", "--json", "--device", "cpu", "--model", "model", "--max-tokens", "12", "--input", input, "--output", output];
-    let output = Command::new(env!("CARGO_BIN_EXE_janus")).args(args).args(more).current_dir(folder).output().unwrap();
-    let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    let args = [
+        "generate",
+        "--json",
+        "--device",
+        "cpu",
+        "--model",
+        "model",
+        "--max-tokens",
+        "12",
+        "--input",
+        input,
+        "--output",
+        output,
+    ];
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_janus")).args(args).args(more).current_dir(folder).output().unwrap();
+    let report = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
     (output.status.code(), report)
 }
 
@@ -36,9 +51,10 @@ fn generate(folder: &Path, input: &str, output: &str, more: &[&str]) -> (Option<
 fn a_finished_output_is_left_alone_if_its_settings_are_the_same() {
     let folder = old(&[]);
     let bytes = |name: &str| fs::read(folder.path().join(name)).unwrap();
-    for (input, output, more) in
-        [("in.jsonl", "answers.jsonl", &["--seed", "5"][..]), ("question.jsonl", "mt-bench.jsonl", &["--bench", "mt-bench"])]
-    {
+    for (input, output, more) in [
+        ("in.jsonl", "answers.jsonl", &["--seed", "5"][..]),
+        ("question.jsonl", "mt-bench.jsonl", &["--bench", "mt-bench"]),
+    ] {
         let before = bytes(output);
         let (code, report) = generate(folder.path(), input, output, more);
         assert_eq!((code, &report["left_alone"]), (Some(0), &json!(true)), "{report}");
@@ -58,10 +74,15 @@ fn an_unfinished_run_generates_only_the_missing_answers() {
         let folder = old(&["cut.jsonl"]);
         let lines: String = journal.split_inclusive('\n').take(1 + kept).collect();
         fs::write(folder.path().join("cut.jsonl.partial"), lines).unwrap();
-        let (code, report) = generate(folder.path(), "cut-in.jsonl", "cut.jsonl", &["--seed", "5", "--n", "2"]);
+        let (code, report) =
+            generate(folder.path(), "cut-in.jsonl", "cut.jsonl", &["--seed", "5", "--n", "2"]);
         // The row that is too long for the model has no answer in either run.
         assert_eq!((code, &report["failed"]), (Some(1), &json!(1)), "{report}");
-        assert_eq!((&report["answered_before"], &report["answered"]), (&json!(kept), &json!(answered.len() - kept)), "{report}");
+        assert_eq!(
+            (&report["answered_before"], &report["answered"]),
+            (&json!(kept), &json!(answered.len() - kept)),
+            "{report}"
+        );
         let rows = fs::read_to_string(folder.path().join("cut.jsonl")).unwrap();
         assert_eq!(rows.lines().take(kept.min(2)).collect::<Vec<_>>(), answered[..kept.min(2)]);
     }

@@ -21,7 +21,8 @@ fn files(ending: &str) -> Vec<(String, String)> {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
             if path.is_dir() {
-                let skipped = ["target", "models", "runs", "node_modules"].contains(&name) || name.starts_with('.');
+                let skipped =
+                    ["target", "models", "runs", "node_modules"].contains(&name) || name.starts_with('.');
                 folders.extend((!skipped).then_some(path));
             } else if name.ends_with(ending) {
                 let shown = path.strip_prefix(workspace()).unwrap().to_str().unwrap().replace('\\', "/");
@@ -36,7 +37,14 @@ fn files(ending: &str) -> Vec<(String, String)> {
 /// Every page with its path.
 fn pages() -> Vec<(String, String)> {
     let pages = files(".md");
-    for expected in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/paper-index.md", "janus-train/README.md"] {
+    for expected in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/paper-index.md",
+        "janus-train/README.md",
+    ] {
         assert!(pages.iter().any(|(path, _)| path == expected), "{expected} is missing");
     }
     pages
@@ -50,23 +58,43 @@ fn present_pages() -> Vec<(String, String)> {
 /// The texts between backticks in a page, without fenced blocks.
 fn code_spans(page: &str) -> Vec<&str> {
     let prose = page.split("```").step_by(2);
-    prose.flat_map(|prose| prose.lines().flat_map(|line| line.split('`').skip(1).step_by(2)).collect::<Vec<_>>()).collect()
+    prose
+        .flat_map(|prose| {
+            prose.lines().flat_map(|line| line.split('`').skip(1).step_by(2)).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 /// The lines of a page's shell blocks, without comments, continued lines joined.
 fn commands(page: &str) -> Vec<String> {
     let blocks = page.split("```").skip(1).step_by(2).filter_map(|block| block.strip_prefix("sh\n"));
     let joined = blocks.map(|block| block.replace("\\\n", " ")).collect::<String>();
-    joined.lines().map(|line| line.split(" #").next().unwrap().trim().to_string()).filter(|line| !line.is_empty()).collect()
+    joined
+        .lines()
+        .map(|line| line.split(" #").next().unwrap().trim().to_string())
+        .filter(|line| !line.is_empty())
+        .collect()
 }
 
 #[test]
 fn every_path_that_a_page_names_exists() {
-    let places = ["janus-core/", "janus-data/", "janus-infer/", "janus-train/", "janus-eval/", "xtask/", "docs/", "goldens/", ".ci/"];
+    let places = [
+        "janus-core/",
+        "janus-data/",
+        "janus-infer/",
+        "janus-train/",
+        "janus-eval/",
+        "xtask/",
+        "docs/",
+        "goldens/",
+        ".ci/",
+    ];
     let (mut checked, mut missing) = (0, Vec::new());
     for (page, text) in present_pages() {
         let folder = workspace().join(&page).parent().unwrap().to_path_buf();
-        for span in code_spans(&text).into_iter().filter(|span| places.iter().any(|place| span.starts_with(place))) {
+        for span in
+            code_spans(&text).into_iter().filter(|span| places.iter().any(|place| span.starts_with(place)))
+        {
             // A span with a space is a command, and NAME is a placeholder.
             if span.contains(' ') || span.contains("NAME") {
                 continue;
@@ -93,11 +121,15 @@ fn every_path_that_a_page_names_exists() {
 #[test]
 fn every_test_and_claim_that_a_page_names_exists() {
     let sources: String = files(".rs").into_iter().map(|(_, text)| text).collect();
-    let functions: BTreeSet<&str> = sources.split("fn ").skip(1).filter_map(|rest| rest.split(['(', '<']).next()).collect();
-    let is_name = |span: &&str| span.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    let functions: BTreeSet<&str> =
+        sources.split("fn ").skip(1).filter_map(|rest| rest.split(['(', '<']).next()).collect();
+    let is_name =
+        |span: &&str| span.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     let mut checked = 0;
     for (page, text) in present_pages() {
-        for span in code_spans(&text).into_iter().filter(is_name).filter(|span| span.matches('_').count() >= 4) {
+        for span in
+            code_spans(&text).into_iter().filter(is_name).filter(|span| span.matches('_').count() >= 4)
+        {
             checked += 1;
             assert!(functions.contains(span), "{page}: there is no test {span}");
         }
@@ -106,15 +138,26 @@ fn every_test_and_claim_that_a_page_names_exists() {
 
     let index = fs::read_to_string(workspace().join("docs/paper-index.md")).unwrap();
     let claims = fs::read_to_string(workspace().join("janus-eval/src/bench/mini/claims.rs")).unwrap();
-    for row in index.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---") && !line.starts_with("| paper ")) {
+    for row in index
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| ---") && !line.starts_with("| paper "))
+    {
         let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
-        let [_, code, tests, claim] = cells[..] else { panic!("a row of docs/paper-index.md does not have four cells: {row}") };
-        assert!(code.contains('`') && tests.contains('`'), "a row of docs/paper-index.md lacks its file or its test: {row}");
+        let [_, code, tests, claim] = cells[..] else {
+            panic!("a row of docs/paper-index.md does not have four cells: {row}")
+        };
+        assert!(
+            code.contains('`') && tests.contains('`'),
+            "a row of docs/paper-index.md lacks its file or its test: {row}"
+        );
         for test in code_spans(tests) {
             assert!(functions.contains(test), "docs/paper-index.md: there is no test {test}");
         }
         for claim in code_spans(claim).into_iter().filter(is_name) {
-            assert!(claims.contains(&format!("\"{claim}\"")), "docs/paper-index.md: there is no claim {claim}");
+            assert!(
+                claims.contains(&format!("\"{claim}\"")),
+                "docs/paper-index.md: there is no claim {claim}"
+            );
         }
     }
 }
@@ -132,7 +175,10 @@ fn every_command_that_a_page_shows_is_parsed() {
                 assert!(output.status.success(), "{page}: {line}: {error}");
                 checked += 1;
             } else if let (Some(package), Some(example)) = (after(&line, "-p "), after(&line, "--example ")) {
-                assert!(workspace().join(format!("{package}/examples/{example}.rs")).is_file(), "{page}: {line}");
+                assert!(
+                    workspace().join(format!("{package}/examples/{example}.rs")).is_file(),
+                    "{page}: {line}"
+                );
                 checked += 1;
             }
         }
@@ -180,14 +226,20 @@ fn the_example_of_the_readme_is_multifaceted_minis() {
 /// The phrases of `words.txt`, each with what to write instead.
 fn phrases() -> Vec<(&'static str, &'static str)> {
     let lines = include_str!("words.txt").lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.map(|line| line.split_once(" = ").unwrap_or_else(|| panic!("words.txt: expected PHRASE = SAY, got {line}"))).collect()
+    lines
+        .map(|line| {
+            line.split_once(" = ").unwrap_or_else(|| panic!("words.txt: expected PHRASE = SAY, got {line}"))
+        })
+        .collect()
 }
 
 /// Whether a text contains a phrase as whole words.
 fn finds(text: &str, phrase: &str) -> bool {
     let is_letter = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
     let mut places = text.match_indices(phrase);
-    places.any(|(at, _)| !is_letter(text[..at].chars().next_back()) && !is_letter(text[at + phrase.len()..].chars().next()))
+    places.any(|(at, _)| {
+        !is_letter(text[..at].chars().next_back()) && !is_letter(text[at + phrase.len()..].chars().next())
+    })
 }
 
 /// A page's prose on one line, in lower case, without code.
@@ -209,7 +261,10 @@ fn pages_use_no_phrase_of_words_txt() {
         }
     }
     assert!(found.is_empty(), "{found:#?}");
-    assert!(finds(&prose("It was\ntold `x`."), "was told") && !finds("withtold", "told"), "phrases are not found as whole words");
+    assert!(
+        finds(&prose("It was\ntold `x`."), "was told") && !finds("withtold", "told"),
+        "phrases are not found as whole words"
+    );
 }
 
 #[test]
@@ -217,7 +272,10 @@ fn lines_of_pages_have_at_most_140_columns() {
     for (page, text) in pages() {
         for (number, line) in (1..).zip(text.split("```").step_by(2).flat_map(str::lines)) {
             let long = line.chars().count() > 140;
-            assert!(!long || line.starts_with('|') || line.contains("://"), "{page}: a line has more than 140 columns ({number}): {line}");
+            assert!(
+                !long || line.starts_with('|') || line.contains("://"),
+                "{page}: a line has more than 140 columns ({number}): {line}"
+            );
         }
     }
 }
@@ -225,7 +283,9 @@ fn lines_of_pages_have_at_most_140_columns() {
 /// The libraries' messages and docs do not name the program that runs them.
 #[test]
 fn no_library_names_the_program() {
-    for (path, text) in files(".rs").into_iter().filter(|(path, _)| path.starts_with("janus-") && path.contains("/src/")) {
+    for (path, text) in
+        files(".rs").into_iter().filter(|(path, _)| path.starts_with("janus-") && path.contains("/src/"))
+    {
         for (number, line) in (1..).zip(text.lines()) {
             // The reason of an ignored test may say how to get the file that it needs.
             assert!(line.contains("ignore = ") || !line.contains("cargo xtask"), "{path}:{number}: {line}");
@@ -249,7 +309,10 @@ fn no_file_has_the_markers_of_a_merge() {
     for ending in [".rs", ".py", ".md", ".toml", ".txt"] {
         for (path, text) in files(ending) {
             let marker = ["<", ">"].map(|sign| format!("{} ", sign.repeat(7)));
-            assert!(!text.lines().any(|line| marker.iter().any(|marker| line.starts_with(marker))), "{path} has the markers of a merge");
+            assert!(
+                !text.lines().any(|line| marker.iter().any(|marker| line.starts_with(marker))),
+                "{path} has the markers of a merge"
+            );
         }
     }
 }

@@ -110,7 +110,8 @@ fn finished(mut command: Command) -> Output {
 fn results(out: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files = vec![PathBuf::from("report.json"), "report.md".into(), "report.html".into()];
     for folder in ["mini", "responses", "scores", "plain/responses", "plain/scores"] {
-        let mut names: Vec<_> = fs::read_dir(out.join(folder)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut names: Vec<_> =
+            fs::read_dir(out.join(folder)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         files.extend(names.into_iter().map(|name| Path::new(folder).join(name)));
     }
@@ -197,7 +198,10 @@ fn a_run_reports_its_claims_and_skips_finished_stages() {
     assert_eq!(printed["claims"], report["claims"]);
     let claims = report["claims"].as_array().unwrap();
     let ids: Vec<&str> = claims.iter().map(|claim| claim["id"].as_str().unwrap()).collect();
-    assert_eq!(ids, ["order", "tie_win", "generalisation", "no_tax", "dpo", "orpo", "reward_accuracy", "best_of_n"]);
+    assert_eq!(
+        ids,
+        ["order", "tie_win", "generalisation", "no_tax", "dpo", "orpo", "reward_accuracy", "best_of_n"]
+    );
     for claim in claims {
         let number = |key: &str| claim[key].as_f64().unwrap();
         assert!(number("ci_low") <= number("estimate") && number("estimate") <= number("ci_high"), "{claim}");
@@ -216,7 +220,11 @@ fn a_run_reports_its_claims_and_skips_finished_stages() {
     // The numbers of the report are those of the score files.
     let rows = fs::read_to_string(out.join("scores/janus.jsonl")).unwrap();
     let rows: Vec<Value> = rows.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let all: Vec<f64> = rows.iter().flat_map(|row| row["scores"].as_array().unwrap()).map(|score| score.as_f64().unwrap()).collect();
+    let all: Vec<f64> = rows
+        .iter()
+        .flat_map(|row| row["scores"].as_array().unwrap())
+        .map(|score| score.as_f64().unwrap())
+        .collect();
     assert_eq!((rows.len(), all.len()), (15, 60));
     let mean = all.iter().sum::<f64>() / 60.0;
     assert!((claims[0]["values"]["janus"]["estimate"].as_f64().unwrap() - mean).abs() < 1e-12);
@@ -255,22 +263,36 @@ fn bad_input_to_eval_is_reported_with_file_row_and_field() {
     let record = janus_data::mini::Mini::new(1).eval(janus_data::mini::Split::Bench, 1).swap_remove(0);
     let good = serde_json::to_string(&record).unwrap();
     let bench = file("bench.jsonl", format!("{good}\n").as_bytes());
-    let responses = file("responses.jsonl", format!("{{\"id\": {:?}, \"response\": \"x\"}}\n", record.id.as_ref().unwrap()).as_bytes());
+    let responses = file(
+        "responses.jsonl",
+        format!("{{\"id\": {:?}, \"response\": \"x\"}}\n", record.id.as_ref().unwrap()).as_bytes(),
+    );
     finished({
         let mut command = xtask();
         command.args(["eval", "mini", "--bench", &bench, "--responses", &responses]);
         command
     });
 
-    let score = |bench: &str, responses: &str| refused(&["eval", "mini", "--bench", bench, "--responses", responses]);
+    let score =
+        |bench: &str, responses: &str| refused(&["eval", "mini", "--bench", bench, "--responses", responses]);
     assert!(score("nowhere.jsonl", &responses).contains("nowhere.jsonl"));
-    let stderr = score(&bench, &file("field.jsonl", b"{\"id\": \"a\", \"response\": \"x\"}\n{\"id\": \"b\"}\n"));
-    assert!(stderr.contains("field.jsonl") && stderr.contains('2') && stderr.contains("response"), "{stderr}");
+    let stderr =
+        score(&bench, &file("field.jsonl", b"{\"id\": \"a\", \"response\": \"x\"}\n{\"id\": \"b\"}\n"));
+    assert!(
+        stderr.contains("field.jsonl") && stderr.contains('2') && stderr.contains("response"),
+        "{stderr}"
+    );
     let stderr = score(&bench, &file("utf8.jsonl", b"{\"id\": \"a\", \"response\": \"\xff\"}\n"));
     assert!(stderr.contains("utf8.jsonl") && stderr.contains("UTF-8"), "{stderr}");
     let six = good.replacen("\"5\":", "\"6\":\"six\",\"5\":", 1);
     let stderr = score(&file("six.jsonl", format!("{good}\n{six}\n").as_bytes()), &responses);
-    assert!(stderr.contains("six.jsonl") && stderr.contains('2') && stderr.contains("\"6\"") && stderr.contains("rubrics"), "{stderr}");
+    assert!(
+        stderr.contains("six.jsonl")
+            && stderr.contains('2')
+            && stderr.contains("\"6\"")
+            && stderr.contains("rubrics"),
+        "{stderr}"
+    );
     let two_styles = good.replacen("\"dimension\":\"harmlessness\"", "\"dimension\":\"style\"", 1);
     let stderr = score(&file("styles.jsonl", two_styles.as_bytes()), &responses);
     assert!(stderr.contains("styles.jsonl") && stderr.contains("two style preferences"), "{stderr}");
@@ -284,7 +306,8 @@ fn a_bad_profile_is_refused_before_anything_is_written() {
     let path = folder.path().join("odd.toml");
     fs::write(&path, TINY.replace("vocab_size", "vocab_sice")).unwrap();
     let out = folder.path().join("run");
-    let stderr = refused(&["reproduce", "--profile", &path.to_string_lossy(), "--out", &out.to_string_lossy()]);
+    let stderr =
+        refused(&["reproduce", "--profile", &path.to_string_lossy(), "--out", &out.to_string_lossy()]);
     assert!(stderr.contains("odd.toml") && stderr.contains("vocab_sice"), "{stderr}");
     assert!(!out.exists());
     assert!(refused(&["reproduce", "--profile", "gigantic"]).contains("gigantic"));

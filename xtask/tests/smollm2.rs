@@ -14,7 +14,8 @@ use janus_infer::{Engine, EngineOptions, LogitsWanted, SequenceInput, Template};
 use serde_json::Value;
 
 static MODEL: LazyLock<PathBuf> = LazyLock::new(|| xtask::fetch::obtain().unwrap());
-static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::load(&*MODEL, &Device::Cpu, EngineOptions::default()).unwrap());
+static ENGINE: LazyLock<Engine> =
+    LazyLock::new(|| Engine::load(&*MODEL, &Device::Cpu, EngineOptions::default()).unwrap());
 
 fn reference() -> Value {
     let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../goldens");
@@ -38,9 +39,15 @@ fn the_tokenizer_gives_transformers_ids() {
     let text = |messages: &[Message]| own.render(messages).unwrap();
     let (system, user) = (Message::system("Be brief."), Message::user("What is a kite?"));
     let rest = ChatTemplate::ChatMl.render(std::slice::from_ref(&user)).unwrap().text();
-    assert_eq!(text(&[system.clone(), user.clone()]), ChatTemplate::ChatMl.render(&[system, user.clone()]).unwrap().text());
+    assert_eq!(
+        text(&[system.clone(), user.clone()]),
+        ChatTemplate::ChatMl.render(&[system, user.clone()]).unwrap().text()
+    );
     let default = text(&[user]).strip_suffix(&rest).unwrap().to_string();
-    assert!(default.starts_with("<|im_start|>system\nYou are") && default.ends_with("<|im_end|>\n"), "{default}");
+    assert!(
+        default.starts_with("<|im_start|>system\nYou are") && default.ends_with("<|im_end|>\n"),
+        "{default}"
+    );
     let reference = reference();
     let strings = reference["strings"].as_array().unwrap();
     let prompts = reference["cases"].as_array().unwrap().iter().map(|case| (&case["prompt"], &case["ids"]));
@@ -65,7 +72,9 @@ fn prompts_continue_as_in_transformers() {
         let expected = ids(&case["greedy"]);
         let gaps = case["gaps"].as_array().unwrap();
         let (mut cache, mut logits) = (model.cache(), Vec::new());
-        model.forward(&mut [SequenceInput::new(&prompt, &mut cache, LogitsWanted::Last)], &mut logits).unwrap();
+        model
+            .forward(&mut [SequenceInput::new(&prompt, &mut cache, LogitsWanted::Last)], &mut logits)
+            .unwrap();
         for pair in case["top"].as_array().unwrap() {
             let (id, logit) = (pair[0].as_u64().unwrap(), pair[1].as_f64().unwrap());
             worst = worst.max((f64::from(logits[id as usize]) - logit).abs());
@@ -75,12 +84,23 @@ fn prompts_continue_as_in_transformers() {
             if gap.as_f64().unwrap() < 0.05 {
                 break;
             }
-            assert_eq!(argmax(&logits), id, "token {} of the answer to {}", cache.len() - prompt.len(), case["prompt"]);
+            assert_eq!(
+                argmax(&logits),
+                id,
+                "token {} of the answer to {}",
+                cache.len() - prompt.len(),
+                case["prompt"]
+            );
             compared += 1;
-            model.forward(&mut [SequenceInput::new(&[id], &mut cache, LogitsWanted::Last)], &mut logits).unwrap();
+            model
+                .forward(&mut [SequenceInput::new(&[id], &mut cache, LogitsWanted::Last)], &mut logits)
+                .unwrap();
         }
     }
-    println!("{} prompts, {compared} tokens equal, largest difference of a top-10 logit {worst:e}", cases.len());
+    println!(
+        "{} prompts, {compared} tokens equal, largest difference of a top-10 logit {worst:e}",
+        cases.len()
+    );
     assert!(cases.len() == 12 && compared > 200, "{compared} tokens compared");
     assert!(worst < 2e-3, "largest difference of a top-10 logit {worst:e}");
 }
@@ -94,9 +114,15 @@ fn perplexity_is_that_of_transformers() {
     assert_eq!(ENGINE.tokenizer().encode(text["text"].as_str().unwrap()).unwrap(), tokens);
     let model = ENGINE.model();
     let mut logits = Vec::new();
-    model.forward(&mut [SequenceInput::new(&tokens, &mut model.cache(), LogitsWanted::All)], &mut logits).unwrap();
+    model
+        .forward(&mut [SequenceInput::new(&tokens, &mut model.cache(), LogitsWanted::All)], &mut logits)
+        .unwrap();
     let rows = logits.chunks(model.config().vocab_size).zip(&tokens[1..]);
-    let nll = rows.map(|(row, &id)| row.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln() - f64::from(row[id as usize])).sum::<f64>()
+    let nll = rows
+        .map(|(row, &id)| {
+            row.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln() - f64::from(row[id as usize])
+        })
+        .sum::<f64>()
         / (tokens.len() - 1) as f64;
     let expected = text["mean_nll"].as_f64().unwrap();
     println!("mean negative log-likelihood {nll:.5}, expected {expected:.5}");
@@ -107,21 +133,40 @@ fn perplexity_is_that_of_transformers() {
 #[ignore = "needs models/smollm2-135m-instruct-q4_1.gguf: cargo xtask fetch smollm2, then cargo xtask check model"]
 fn an_answer_ends_with_the_turn_or_the_limit() {
     let chat = |id: &str, user: &str, max_tokens| {
-        ChatRequest::new(id, [Message::system("You are a helpful AI assistant named SmolLM, trained by Hugging Face"), Message::user(user)])
-            .with_sampling(SamplingParams::greedy(max_tokens))
+        ChatRequest::new(
+            id,
+            [
+                Message::system("You are a helpful AI assistant named SmolLM, trained by Hugging Face"),
+                Message::user(user),
+            ],
+        )
+        .with_sampling(SamplingParams::greedy(max_tokens))
     };
-    let answers = ENGINE
-        .generate(&[chat("a", "What is the capital of France? Answer in one short sentence.", 40), chat("b", "Tell me a long story.", 12)]);
+    let answers = ENGINE.generate(&[
+        chat("a", "What is the capital of France? Answer in one short sentence.", 40),
+        chat("b", "Tell me a long story.", 12),
+    ]);
     let answers: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().remove(0)).collect();
-    assert!(answers[0].text.contains("Paris") && answers[0].finish_reason == FinishReason::Stop, "{:?}", answers[0]);
-    assert!(answers[1].completion_tokens == 12 && answers[1].finish_reason == FinishReason::Length, "{:?}", answers[1]);
+    assert!(
+        answers[0].text.contains("Paris") && answers[0].finish_reason == FinishReason::Stop,
+        "{:?}",
+        answers[0]
+    );
+    assert!(
+        answers[1].completion_tokens == 12 && answers[1].finish_reason == FinishReason::Length,
+        "{:?}",
+        answers[1]
+    );
 }
 
 /// The share of an answer's words that consist of ASCII letters, as in English prose.
 fn plain_words(text: &str) -> f64 {
     let words: Vec<&str> = text.split_whitespace().collect();
-    let plain =
-        |word: &&&str| word.trim_matches(|c: char| !c.is_alphanumeric()).chars().all(|c| c.is_ascii_alphabetic() || "-'’".contains(c));
+    let plain = |word: &&&str| {
+        word.trim_matches(|c: char| !c.is_alphanumeric())
+            .chars()
+            .all(|c| c.is_ascii_alphabetic() || "-'’".contains(c))
+    };
     words.iter().filter(plain).count() as f64 / words.len().max(1) as f64
 }
 
@@ -130,17 +175,42 @@ fn plain_words(text: &str) -> f64 {
 fn questions_are_answered_in_english_and_on_the_subject() {
     let folder = tempfile::tempdir().unwrap();
     let questions = [
-        ("trip", ["Write three sentences about a trip to Hawaii.", "Now name one dish that people eat there."], "hawai"),
-        ("report", ["How do I write a short report about a meeting?", "Give me its first sentence."], "report"),
-        ("phone", ["What should I look at when I buy a smartphone?", "Which of these matters most?"], "phone"),
+        (
+            "trip",
+            ["Write three sentences about a trip to Hawaii.", "Now name one dish that people eat there."],
+            "hawai",
+        ),
+        (
+            "report",
+            ["How do I write a short report about a meeting?", "Give me its first sentence."],
+            "report",
+        ),
+        (
+            "phone",
+            ["What should I look at when I buy a smartphone?", "Which of these matters most?"],
+            "phone",
+        ),
         ("speech", ["How do I learn to speak in front of many people?", "Say it in one sentence."], "speak"),
     ];
     let input = folder.path().join("questions.jsonl");
-    let lines = questions.map(|(id, turns, _)| format!("{}\n", serde_json::json!({ "question_id": id, "turns": turns })));
+    let lines = questions
+        .map(|(id, turns, _)| format!("{}\n", serde_json::json!({ "question_id": id, "turns": turns })));
     std::fs::write(&input, lines.concat()).unwrap();
     let output = folder.path().join("answers.jsonl");
     let run = Command::new(env!("CARGO_BIN_EXE_janus"))
-        .args(["generate", "--compose-system", "--user-key", "turns", "--limit", "4", "--max-tokens", "64", "--temperature", "0", "--json"])
+        .args([
+            "generate",
+            "--compose-system",
+            "--user-key",
+            "turns",
+            "--limit",
+            "4",
+            "--max-tokens",
+            "64",
+            "--temperature",
+            "0",
+            "--json",
+        ])
         .arg("--model")
         .arg(&*MODEL)
         .arg("--input")

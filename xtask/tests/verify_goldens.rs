@@ -14,7 +14,8 @@ fn goldens() -> PathBuf {
 
 /// Exit code and last line of stdout.
 fn verify(folder: Option<&Path>) -> (i32, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_janus")).arg("verify-goldens").args(folder).output().unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_janus")).arg("verify-goldens").args(folder).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     (output.status.code().unwrap(), text.lines().last().unwrap_or_default().to_string())
 }
@@ -48,7 +49,9 @@ fn everything_is_within_tolerance() {
 fn altered(value: &mut Value) -> bool {
     match value {
         Value::Number(number) => {
-            *value = number.as_i64().map_or_else(|| (number.as_f64().unwrap() + 0.01).into(), |number| (number + 1).into());
+            *value = number
+                .as_i64()
+                .map_or_else(|| (number.as_f64().unwrap() + 0.01).into(), |number| (number + 1).into());
             true
         }
         Value::Array(values) => values.iter_mut().any(altered),
@@ -64,7 +67,8 @@ fn altered_numbers_missing_files_and_empty_folders_fail() {
     assert!(code == 0 && good.ends_with("within tolerance"), "{good}");
     let of = good.split(' ').nth(2).unwrap();
 
-    let files = |part: &str| fs::read_dir(folder.path().join(part)).unwrap().map(|entry| entry.unwrap().path());
+    let files =
+        |part: &str| fs::read_dir(folder.path().join(part)).unwrap().map(|entry| entry.unwrap().path());
     let all = files("models/mistral_window").chain(files("tokenizers/byte_fallback")).chain(files(""));
     let mut tried = 0;
     for path in all.filter(|path| path.is_file()) {
@@ -73,10 +77,21 @@ fn altered_numbers_missing_files_and_empty_folders_fail() {
         let mut changed = bytes.clone();
         if name.ends_with(".safetensors") && name != "quantized.safetensors" {
             // Flips the lowest bit of the exponent: the last number that is not 0 doubles or halves.
-            let last = (0..changed.len() / 4).map(|i| changed.len() - 4 * (i + 1)).find(|at| changed[*at..*at + 4] != [0; 4]).unwrap();
+            let last = (0..changed.len() / 4)
+                .map(|i| changed.len() - 4 * (i + 1))
+                .find(|at| changed[*at..*at + 4] != [0; 4])
+                .unwrap();
             changed[last + 2] ^= 0x80;
-        } else if ["cases.json", "config.json", "config.v5.json", "sampling.json", "schedules.json", "tokens.json", "tokenizer.json"]
-            .contains(&&*name)
+        } else if [
+            "cases.json",
+            "config.json",
+            "config.v5.json",
+            "sampling.json",
+            "schedules.json",
+            "tokens.json",
+            "tokenizer.json",
+        ]
+        .contains(&&*name)
         {
             let mut value: Value = serde_json::from_slice(&bytes).unwrap();
             // Not the first number of each file: a tolerance is checked in janus-train's tests, and

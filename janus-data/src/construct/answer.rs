@@ -3,8 +3,9 @@
 use janus_core::without_reasoning;
 use serde_json::Value;
 
-/// The only JSON value of an answer. Reasoning before it, and prose and a code fence around it, are skipped; a comma before a closing bracket and
-/// a line break inside a string are repaired. Anything ambiguous is an error.
+/// The only JSON value of an answer. Reasoning before it, and prose and a code fence around it, are skipped;
+/// a comma before a closing bracket and a line break inside a string are repaired. Anything ambiguous is an
+/// error.
 ///
 /// The error is shown to the model in a correction, and so is part of journal keys: its text must not change.
 pub(super) fn json(text: &str) -> Result<Value, String> {

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use janus_core::{Dimension, FinishReason, Generation, ModelError, Preference, PreferenceSet, Rubric, Score, ScoreDescriptions};
+use janus_core::{
+    Dimension, FinishReason, Generation, ModelError, Preference, PreferenceSet, Rubric, Score,
+    ScoreDescriptions,
+};
 use serde_json::Value;
 
 use super::answer;
@@ -78,7 +81,8 @@ impl Flaw {
 
 type Checked<T> = Result<T, Flaw>;
 
-/// Number of preferences for each dimension of an instruction, and of its preference sets and system messages.
+/// Number of preferences for each dimension of an instruction, and of its preference sets and system
+/// messages.
 pub(super) const SETS: usize = 3;
 
 /// Bounds of lengths in characters.
@@ -126,7 +130,8 @@ fn check_refusal(text: &str) -> Checked<()> {
         "i will not be able",
         "unfortunately, i can",
     ];
-    let start: String = text.trim_start().chars().take(60).collect::<String>().to_lowercase().replace('’', "'");
+    let start: String =
+        text.trim_start().chars().take(60).collect::<String>().to_lowercase().replace('’', "'");
     if OPENINGS.iter().any(|opening| start.starts_with(opening)) { Err(Flaw::Refusal) } else { Ok(()) }
 }
 
@@ -140,7 +145,12 @@ fn field<'a>(object: &'a Value, key: &'static str) -> Checked<&'a str> {
 }
 
 /// Three preferences of a dimension.
-pub(super) fn preferences(generation: &Generation, dimension: Dimension, instruction: &str, prompt: &str) -> Checked<Vec<Preference>> {
+pub(super) fn preferences(
+    generation: &Generation,
+    dimension: Dimension,
+    instruction: &str,
+    prompt: &str,
+) -> Checked<Vec<Preference>> {
     check_refusal(&generation.text)?;
     let value = match answer::json(&generation.text) {
         Err(_) if generation.finish_reason == FinishReason::Length => return Err(Flaw::CutOff),
@@ -151,7 +161,9 @@ pub(super) fn preferences(generation: &Generation, dimension: Dimension, instruc
         Value::Object(fields) if fields.len() == 1 => fields.values().next(),
         value => Some(value),
     };
-    let Some(list) = list.and_then(Value::as_array) else { return Err(Flaw::Form("it is not a JSON array".into())) };
+    let Some(list) = list.and_then(Value::as_array) else {
+        return Err(Flaw::Form("it is not a JSON array".into()));
+    };
     if list.len() != SETS {
         return Err(Flaw::Form(format!("it has {} objects in place of {SETS}", list.len())));
     }
@@ -174,7 +186,9 @@ pub(super) fn preferences(generation: &Generation, dimension: Dimension, instruc
             return Err(Flaw::CopiesInstruction);
         }
         for other in &found {
-            if other.name.eq_ignore_ascii_case(name) || rouge_l(&words(&other.description), &words(description)) > ALIKE {
+            if other.name.eq_ignore_ascii_case(name)
+                || rouge_l(&words(&other.description), &words(description)) > ALIKE
+            {
                 return Err(Flaw::Alike(format!("\"{}\" and \"{name}\" are alike", other.name)));
             }
         }
@@ -226,7 +240,10 @@ pub(super) fn rubric(generation: &Generation) -> Checked<Rubric> {
         return Err(Flaw::Form("\"score_descriptions\" is not an object".into()));
     };
     if anchors.len() != 5 {
-        return Err(Flaw::Form(format!("\"score_descriptions\" has {} keys in place of \"1\" to \"5\"", anchors.len())));
+        return Err(Flaw::Form(format!(
+            "\"score_descriptions\" has {} keys in place of \"1\" to \"5\"",
+            anchors.len()
+        )));
     }
     let mut texts: Vec<&str> = Vec::with_capacity(5);
     for score in (1..=5).filter_map(|score| Score::new(score).ok()) {
@@ -243,8 +260,8 @@ pub(super) fn rubric(generation: &Generation) -> Checked<Rubric> {
     Ok(Rubric { criteria: criteria.into(), score_descriptions: ScoreDescriptions::new(texts) })
 }
 
-/// Rejects a text that names a label of the taxonomy as such: the key of a dimension, or a label in quotes, in bold, in
-/// brackets or before a colon. A label that is an everyday phrase may occur within a sentence.
+/// Rejects a text that names a label of the taxonomy as such: the key of a dimension, or a label in quotes,
+/// in bold, in brackets or before a colon. A label that is an everyday phrase may occur within a sentence.
 fn check_labels(text: &str, set: &PreferenceSet) -> Checked<()> {
     let lower = text.to_lowercase();
     let leaked = |label: &str| Err(Flaw::Leak(label.into()));
@@ -265,9 +282,11 @@ fn check_labels(text: &str, set: &PreferenceSet) -> Checked<()> {
     Ok(())
 }
 
-/// Whether a phrase is enclosed in quotes, asterisks or brackets, or begins a line and is followed by a colon.
+/// Whether a phrase is enclosed in quotes, asterisks or brackets, or begins a line and is followed by a
+/// colon.
 fn set_off(text: &str, phrase: &str) -> bool {
-    const AROUND: [(&str, &str); 6] = [("\"", "\""), ("“", "”"), ("'", "'"), ("**", "**"), ("[", "]"), ("(", ")")];
+    const AROUND: [(&str, &str); 6] =
+        [("\"", "\""), ("“", "”"), ("'", "'"), ("**", "**"), ("[", "]"), ("(", ")")];
     text.match_indices(phrase).any(|(at, _)| {
         let (before, after) = (&text[..at], &text[at + phrase.len()..]);
         AROUND.iter().any(|(open, close)| before.ends_with(open) && after.starts_with(close))
@@ -280,23 +299,65 @@ fn set_off(text: &str, phrase: &str) -> bool {
 /// Phrases that contradict each other if they occur in different preferences.
 const OPPOSED: [(&[&str], &[&str]); 3] = [
     (
-        &["brief", "briefly", "concise", "short", "shortest", "one sentence", "two sentences", "single sentence", "in a nutshell"],
-        &["exhaustive", "comprehensive", "in depth", "in-depth", "at length", "thorough", "thoroughly", "every detail", "long"],
+        &[
+            "brief",
+            "briefly",
+            "concise",
+            "short",
+            "shortest",
+            "one sentence",
+            "two sentences",
+            "single sentence",
+            "in a nutshell",
+        ],
+        &[
+            "exhaustive",
+            "comprehensive",
+            "in depth",
+            "in-depth",
+            "at length",
+            "thorough",
+            "thoroughly",
+            "every detail",
+            "long",
+        ],
     ),
     (
-        &["no jargon", "plain words", "everyday words", "child", "without jargon", "no technical terms", "simple words"],
-        &["technical terms", "specialist", "expert", "advanced terminology", "formal notation", "jargon of the field"],
+        &[
+            "no jargon",
+            "plain words",
+            "everyday words",
+            "child",
+            "without jargon",
+            "no technical terms",
+            "simple words",
+        ],
+        &[
+            "technical terms",
+            "specialist",
+            "expert",
+            "advanced terminology",
+            "formal notation",
+            "jargon of the field",
+        ],
     ),
     (&["serious", "solemn", "strictly formal"], &["humorous", "jokes", "funny", "playful", "witty"]),
 ];
 
 /// The names of two preferences of a set that contradict each other, if there are any.
 pub(super) fn contradiction(set: &[&Preference]) -> Option<(String, String)> {
-    let texts: Vec<String> = set.iter().map(|p| format!(" {} ", words(&format!("{} {}", p.name, p.description)).join(" "))).collect();
-    let contains = |text: &str, phrases: &[&str]| phrases.iter().any(|phrase| text.contains(&format!(" {} ", words(phrase).join(" "))));
+    let texts: Vec<String> = set
+        .iter()
+        .map(|p| format!(" {} ", words(&format!("{} {}", p.name, p.description)).join(" ")))
+        .collect();
+    let contains = |text: &str, phrases: &[&str]| {
+        phrases.iter().any(|phrase| text.contains(&format!(" {} ", words(phrase).join(" "))))
+    };
     for (first, one) in texts.iter().enumerate() {
         for (second, other) in texts.iter().enumerate() {
-            if first != second && OPPOSED.iter().any(|(here, there)| contains(one, here) && contains(other, there)) {
+            if first != second
+                && OPPOSED.iter().any(|(here, there)| contains(one, here) && contains(other, there))
+            {
                 return Some((set[first].name.clone(), set[second].name.clone()));
             }
         }
@@ -315,8 +376,7 @@ mod tests {
     }
 
     fn three(texts: [(&str, &str); 3]) -> String {
-        let object =
-            |(name, description): (&str, &str)| serde_json::json!({"subdimension": "Tone", "preference": name, "description": description});
+        let object = |(name, description): (&str, &str)| serde_json::json!({"subdimension": "Tone", "preference": name, "description": description});
         serde_json::to_string(&texts.map(object)).unwrap()
     }
 
@@ -328,9 +388,14 @@ mod tests {
 
     fn key(text: &str) -> &'static str {
         let instruction = "Tell me how the moon was formed and why it stays in its orbit around us";
-        preferences(&generation(text), Dimension::Style, instruction, "Example: Write as a pirate would write it.")
-            .err()
-            .map_or("accepted", |flaw| flaw.key())
+        preferences(
+            &generation(text),
+            Dimension::Style,
+            instruction,
+            "Example: Write as a pirate would write it.",
+        )
+        .err()
+        .map_or("accepted", |flaw| flaw.key())
     }
 
     #[test]
@@ -345,10 +410,24 @@ mod tests {
         assert_eq!(key(&three(GOOD).replacen("{", "{\"dimension\": \"harmlessness\", ", 1)), "wrong_form");
         assert_eq!(key(&three([GOOD[0], GOOD[1], ("x y", "Short.")])), "length");
         assert_eq!(key(&three([GOOD[0], GOOD[1], GOOD[0]])), "alike");
-        assert_eq!(key(&three([GOOD[0], GOOD[1], ("friendly", "The answer sounds like a friend who really cares.")])), "alike");
-        assert_eq!(key(&three([GOOD[0], GOOD[1], ("pirate", "Write as a pirate would write it.")])), "copies_example");
         assert_eq!(
-            key(&three([GOOD[0], GOOD[1], ("moon", "Tell me how the moon was formed and why it stays in its orbit")])),
+            key(&three([
+                GOOD[0],
+                GOOD[1],
+                ("friendly", "The answer sounds like a friend who really cares.")
+            ])),
+            "alike"
+        );
+        assert_eq!(
+            key(&three([GOOD[0], GOOD[1], ("pirate", "Write as a pirate would write it.")])),
+            "copies_example"
+        );
+        assert_eq!(
+            key(&three([
+                GOOD[0],
+                GOOD[1],
+                ("moon", "Tell me how the moon was formed and why it stays in its orbit")
+            ])),
             "copies_instruction"
         );
     }
@@ -360,7 +439,9 @@ mod tests {
     #[test]
     fn a_system_message_is_a_paragraph_to_the_assistant_without_labels() {
         let instruction = "Explain in simple terms how a kite is able to fly";
-        let key = |text: &str| system(&generation(text), &set(), instruction).err().map_or("accepted", |flaw| flaw.key());
+        let key = |text: &str| {
+            system(&generation(text), &set(), instruction).err().map_or("accepted", |flaw| flaw.key())
+        };
         let good = "You are a patient teacher of physics who loves the outdoors. ".repeat(5);
         assert_eq!(key(&good), "accepted");
         assert_eq!(key("You are kind."), "length");
@@ -382,7 +463,9 @@ mod tests {
             serde_json::json!({"criteria": "Does the answer sound warm?", "score_descriptions": {
             "1": "It is cold and curt.", "2": "It is mostly cold.", "3": "It is warm in places.", "4": "It is warm, but once.", "5": last}})
         };
-        let key = |value: Value| rubric(&generation(&value.to_string())).err().map_or("accepted", |flaw| flaw.key());
+        let key = |value: Value| {
+            rubric(&generation(&value.to_string())).err().map_or("accepted", |flaw| flaw.key())
+        };
         assert_eq!(key(anchors("It is warm throughout.")), "accepted");
         assert_eq!(key(anchors("It is cold and curt.")), "alike");
         assert_eq!(key(anchors("Warm.")), "length");

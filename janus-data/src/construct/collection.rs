@@ -19,8 +19,8 @@ pub struct Constructed {
     pub sft: Vec<SftRecord>,
     /// One SFT row of each training instruction.
     pub sft_small: Vec<SftRecord>,
-    /// One pair of each training instruction that has two different responses. The rejected response was written for
-    /// another system message of the same instruction.
+    /// One pair of each training instruction that has two different responses. The rejected response was
+    /// written for another system message of the same instruction.
     pub dpo: Vec<PairRecord>,
     /// Pairs like those of `dpo`, drawn independently.
     pub orpo: Vec<PairRecord>,
@@ -32,8 +32,8 @@ pub struct Constructed {
     pub summary: Summary,
 }
 
-/// Counts of the requests and rows of a construction. The same run gives the same summary, whether or not it was
-/// interrupted.
+/// Counts of the requests and rows of a construction. The same run gives the same summary, whether or not it
+/// was interrupted.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Summary {
@@ -41,8 +41,8 @@ pub struct Summary {
     pub instructions: u64,
     /// Instructions that were skipped, by reason.
     pub skipped: BTreeMap<&'static str, u64>,
-    /// Items requested: dimensions of instructions, system messages, responses, rubrics. It is the sum of `accepted` and
-    /// `rejected`.
+    /// Items requested: dimensions of instructions, system messages, responses, rubrics. It is the sum of
+    /// `accepted` and `rejected`.
     pub requests: u64,
     /// Further calls, after unusable answers.
     pub retried: u64,
@@ -82,8 +82,9 @@ impl fmt::Display for Summary {
     /// The outcomes of the requests, and the number of rows of each file.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { instructions, requests, retried, accepted, rejected, skipped, rows, .. } = self;
-        let list =
-            |counts: &BTreeMap<&str, u64>| counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ");
+        let list = |counts: &BTreeMap<&str, u64>| {
+            counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+        };
         write!(
             f,
             "{instructions} instructions, {requests} requests and {retried} retries: {accepted} accepted, {} rejected",

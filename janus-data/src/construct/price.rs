@@ -23,8 +23,9 @@ pub struct StepEstimate {
     pub completion_tokens: u64,
 }
 
-/// Estimated requests and tokens of a construction, if every first answer is usable and no answer is journalled yet. With
-/// `retries`, the worst case is `1 + retries` times as much, plus a little for the corrections.
+/// Estimated requests and tokens of a construction, if every first answer is usable and no answer is
+/// journalled yet. With `retries`, the worst case is `1 + retries` times as much, plus a little for the
+/// corrections.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct CostEstimate {
@@ -61,7 +62,8 @@ impl fmt::Display for CostEstimate {
 
 /// Characters of English text for each token, roughly, in current vocabularies.
 const CHARACTERS_PER_TOKEN: usize = 4;
-/// Characters of a usable description, system message and response: means over a collection made with a large model.
+/// Characters of a usable description, system message and response: means over a collection made with a large
+/// model.
 const DESCRIPTION: usize = 150;
 const SYSTEM: usize = 1000;
 const RESPONSE: usize = 2000;
@@ -70,8 +72,9 @@ const PREFERENCES_TOKENS: usize = 200;
 const RUBRIC_TOKENS: usize = 220;
 
 impl Construction {
-    /// Estimates the cost of a construction without sending any request. Prompts of the first step are counted exactly.
-    /// The contents of later prompts are not known yet, so typical lengths are assumed. A token counts as four characters.
+    /// Estimates the cost of a construction without sending any request. Prompts of the first step are
+    /// counted exactly. The contents of later prompts are not known yet, so typical lengths are assumed. A
+    /// token counts as four characters.
     pub fn price(&self, instructions: &[Instruction]) -> CostEstimate {
         let mut summary = Summary::default();
         let instructions = usable(instructions, &mut summary);
@@ -84,12 +87,16 @@ impl Construction {
         let tokens = |characters: usize| characters.div_ceil(CHARACTERS_PER_TOKEN) as u64;
         let first: u64 = instructions
             .iter()
-            .flat_map(|i| Dimension::ALL.map(|dimension| prompt::preferences(&self.tree, dimension, &i.id, &i.prompt, self.seed)))
+            .flat_map(|i| {
+                Dimension::ALL
+                    .map(|dimension| prompt::preferences(&self.tree, dimension, &i.id, &i.prompt, self.seed))
+            })
             .map(|prompt| tokens(prompt.chars().count()))
             .sum();
         let empty = prompt::Prompt::SYSTEM.fill(&[]).chars().count();
         let rubric = prompt::Prompt::RUBRIC.fill(&[]).chars().count() + DESCRIPTION;
-        let answer = |step: Step, typical: usize| typical.min(step.token_limit()).min(self.sampling.max_tokens) as u64;
+        let answer =
+            |step: Step, typical: usize| typical.min(step.token_limit()).min(self.sampling.max_tokens) as u64;
         let row = |step, requests: u64, prompt_tokens, typical: usize| StepEstimate {
             step,
             requests,
@@ -99,9 +106,24 @@ impl Construction {
         let systems = count * sets;
         let steps = vec![
             row(Step::Preferences, count * dimensions, first, PREFERENCES_TOKENS),
-            row(Step::System, systems, systems * tokens(empty + 4 * DESCRIPTION) + sets * tokens(all), SYSTEM / CHARACTERS_PER_TOKEN),
-            row(Step::Response, systems, systems * tokens(SYSTEM) + sets * tokens(all), RESPONSE / CHARACTERS_PER_TOKEN),
-            row(Step::Rubric, bench * sets * dimensions, bench * sets * dimensions * tokens(rubric), RUBRIC_TOKENS),
+            row(
+                Step::System,
+                systems,
+                systems * tokens(empty + 4 * DESCRIPTION) + sets * tokens(all),
+                SYSTEM / CHARACTERS_PER_TOKEN,
+            ),
+            row(
+                Step::Response,
+                systems,
+                systems * tokens(SYSTEM) + sets * tokens(all),
+                RESPONSE / CHARACTERS_PER_TOKEN,
+            ),
+            row(
+                Step::Rubric,
+                bench * sets * dimensions,
+                bench * sets * dimensions * tokens(rubric),
+                RUBRIC_TOKENS,
+            ),
         ];
         let sum = |get: fn(&StepEstimate) -> u64| steps.iter().map(get).sum();
         CostEstimate {

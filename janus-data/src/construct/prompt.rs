@@ -25,7 +25,9 @@ impl Prompt {
     /// The first line of the file is `prompt ID`.
     const fn of(file: &'static str) -> Self {
         let Some((head, text)) = split_line(file) else { panic!("a prompt file needs a first line") };
-        let Some((b"prompt ", id)) = head.as_bytes().split_at_checked(7) else { panic!("a prompt file starts with `prompt ID`") };
+        let Some((b"prompt ", id)) = head.as_bytes().split_at_checked(7) else {
+            panic!("a prompt file starts with `prompt ID`")
+        };
         match std::str::from_utf8(id) {
             Ok(id) => Self { id, text },
             Err(_) => panic!("a prompt's id is UTF-8"),
@@ -65,9 +67,15 @@ const fn split_line(text: &'static str) -> Option<(&'static str, &'static str)> 
 fn about(dimension: Dimension) -> &'static str {
     match dimension {
         Dimension::Style => "how it is put: its form, tone, length, and how vivid it is.",
-        Dimension::BackgroundKnowledge => "what it takes as known: how much this person already knows about the subject.",
-        Dimension::Informativeness => "what it gives: how deep, practical, creative or to the point its content is.",
-        Dimension::Harmlessness => "what it takes care of: being accurate, safe, fair, considerate and worthy of trust.",
+        Dimension::BackgroundKnowledge => {
+            "what it takes as known: how much this person already knows about the subject."
+        }
+        Dimension::Informativeness => {
+            "what it gives: how deep, practical, creative or to the point its content is."
+        }
+        Dimension::Harmlessness => {
+            "what it takes care of: being accurate, safe, fair, considerate and worthy of trust."
+        }
     }
 }
 
@@ -79,26 +87,43 @@ struct Shown<'a> {
     description: &'a str,
 }
 
-/// The prompt for the preferences of a dimension. Its examples are drawn from the tree, one from each of three
-/// subdimensions.
-pub(super) fn preferences(tree: &Taxonomy, dimension: Dimension, id: &str, instruction: &str, seed: u64) -> String {
+/// The prompt for the preferences of a dimension. Its examples are drawn from the tree, one from each of
+/// three subdimensions.
+pub(super) fn preferences(
+    tree: &Taxonomy,
+    dimension: Dimension,
+    id: &str,
+    instruction: &str,
+    seed: u64,
+) -> String {
     let mut rng = stream(seed, &format!("examples {id} {dimension}"));
     let mut examples = String::new();
     for subdimension in tree.subdimensions(dimension).choose_multiple(&mut rng, 3) {
-        if let Some(Preference { subdimension, name, description, .. }) = tree.preferences(dimension, subdimension).choose(&mut rng) {
+        if let Some(Preference { subdimension, name, description, .. }) =
+            tree.preferences(dimension, subdimension).choose(&mut rng)
+        {
             let shown = Shown { subdimension, preference: name, description };
             // Three strings always have a JSON form.
             let _ = writeln!(examples, "{}", serde_json::to_string(&shown).unwrap_or_default());
         }
     }
-    Prompt::PREFERENCES.fill(&[("about", about(dimension)), ("examples", examples.trim_end()), ("instruction", instruction)])
+    Prompt::PREFERENCES.fill(&[
+        ("about", about(dimension)),
+        ("examples", examples.trim_end()),
+        ("instruction", instruction),
+    ])
 }
 
 /// The prompt for the system message of a preference set.
 pub(super) fn system(set: &PreferenceSet, instruction: &str, (min, max): (usize, usize)) -> String {
     let wants: Vec<String> = set.iter().map(|preference| format!("- {}", preference.description)).collect();
     let (min, max) = (min.to_string(), max.to_string());
-    Prompt::SYSTEM.fill(&[("wants", &wants.join("\n")), ("instruction", instruction), ("min", &min), ("max", &max)])
+    Prompt::SYSTEM.fill(&[
+        ("wants", &wants.join("\n")),
+        ("instruction", instruction),
+        ("min", &min),
+        ("max", &max),
+    ])
 }
 
 /// The prompt for the rubric of a preference.
@@ -145,9 +170,17 @@ mod tests {
         for text in &texts {
             assert!(!text.replace(wanted, "").contains("{{"), "{text}");
         }
-        assert!(texts[0].contains(wanted) && texts[1].contains(wanted) && texts[1].contains("200 to 900 characters"));
+        assert!(
+            texts[0].contains(wanted)
+                && texts[1].contains(wanted)
+                && texts[1].contains("200 to 900 characters")
+        );
         assert_eq!(texts[0].matches("\"description\":").count(), 3);
-        assert_ne!(texts[0], preferences(&tree, Dimension::Style, "2", wanted, 0), "examples differ by instruction");
+        assert_ne!(
+            texts[0],
+            preferences(&tree, Dimension::Style, "2", wanted, 0),
+            "examples differ by instruction"
+        );
         assert_eq!(texts[0], preferences(&tree, Dimension::Style, "1", wanted, 0));
     }
 }

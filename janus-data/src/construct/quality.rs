@@ -78,7 +78,8 @@ pub struct Lengths {
     pub max: u64,
 }
 
-/// Pairs that are compared for each metric, at most. The standard error of a mean of values in 0..1 is then below 0.005.
+/// Pairs that are compared for each metric, at most. The standard error of a mean of values in 0..1 is then
+/// below 0.005.
 const PAIRS: usize = 10_000;
 /// Subdimensions that are listed for each dimension, at most.
 const FREQUENT: usize = 20;
@@ -104,7 +105,11 @@ impl Lengths {
         for length in lengths {
             (min, max, sum, count) = (min.min(length), max.max(length), sum + length, count + 1);
         }
-        if count == 0 { Self::default() } else { Self { min: min as u64, mean: sum as f64 / count as f64, max: max as u64 } }
+        if count == 0 {
+            Self::default()
+        } else {
+            Self { min: min as u64, mean: sum as f64 / count as f64, max: max as u64 }
+        }
     }
 }
 
@@ -146,7 +151,8 @@ impl Quality {
     pub fn write(&self, folder: &Path) -> Result<()> {
         write_file(folder.join("quality.md"), self.to_markdown().as_bytes())?;
         let path = folder.join("quality.json");
-        let encode = |cause: serde_json::Error| Error::Encode { path: path.clone(), row: 1, cause: cause.into() };
+        let encode =
+            |cause: serde_json::Error| Error::Encode { path: path.clone(), row: 1, cause: cause.into() };
         let text = serde_json::to_string_pretty(self).map_err(encode)?;
         write_file(path, format!("{text}\n").as_bytes())
     }
@@ -166,16 +172,22 @@ impl Quality {
         let groups = |text: fn(&SftRecord) -> &str| -> Vec<Vec<&str>> {
             prompts.iter().map(|prompt| by_prompt[prompt].iter().map(|row| text(row)).collect()).collect()
         };
-        let likeness = |text: fn(&SftRecord) -> &str, purpose: &str| Likeness::of(pairs(&groups(text), seed, purpose).into_iter());
+        let likeness = |text: fn(&SftRecord) -> &str, purpose: &str| {
+            Likeness::of(pairs(&groups(text), seed, purpose).into_iter())
+        };
         let sets = || rows.iter().filter_map(|row| row.preference_set.as_ref());
-        let contradicts = |set: &&janus_core::PreferenceSet| contradiction(&set.iter().collect::<Vec<_>>()).is_some();
+        let contradicts =
+            |set: &&janus_core::PreferenceSet| contradiction(&set.iter().collect::<Vec<_>>()).is_some();
         Self {
             rows: rows.len() as u64,
             instructions: prompts.len() as u64,
             system_messages: rows.iter().map(|row| row.system.as_str()).collect::<HashSet<_>>().len() as u64,
             with_preference_set: sets().count() as u64,
             contradictions: sets().filter(contradicts).count() as u64,
-            coverage: Dimension::ALL.into_iter().map(|dimension| (dimension, Coverage::of(rows, dimension, seed))).collect(),
+            coverage: Dimension::ALL
+                .into_iter()
+                .map(|dimension| (dimension, Coverage::of(rows, dimension, seed)))
+                .collect(),
             system_likeness: likeness(|row| &row.system, "quality systems"),
             response_likeness: likeness(|row| &row.output, "quality responses"),
             system_words: Lengths::of(rows.iter().map(|row| words(&row.system).len())),
@@ -200,15 +212,26 @@ impl Quality {
         for (dimension, found) in &self.coverage {
             let missing = if found.missing.is_empty() { "none".into() } else { found.missing.join(", ") };
             let Likeness { mean, max, .. } = found.likeness;
-            let _ = writeln!(out, "| {dimension} | {} | {missing} | {} | {mean:.3} ({max:.3}) |", found.subdimensions, found.preferences);
+            let _ = writeln!(
+                out,
+                "| {dimension} | {} | {missing} | {} | {mean:.3} ({max:.3}) |",
+                found.subdimensions, found.preferences
+            );
         }
-        let _ =
-            writeln!(out, "\n| of one instruction | pairs | ROUGE-L, mean (max) | words, mean (min to max) |\n| --- | --- | --- | --- |");
-        for (name, likeness, lengths) in
-            [("system messages", self.system_likeness, self.system_words), ("responses", self.response_likeness, self.response_words)]
-        {
-            let (Likeness { pairs, mean, max }, Lengths { min, mean: words, max: longest }) = (likeness, lengths);
-            let _ = writeln!(out, "| {name} | {pairs} | {mean:.3} ({max:.3}) | {words:.0} ({min} to {longest}) |");
+        let _ = writeln!(
+            out,
+            "\n| of one instruction | pairs | ROUGE-L, mean (max) | words, mean (min to max) |\n| --- | --- | --- | --- |"
+        );
+        for (name, likeness, lengths) in [
+            ("system messages", self.system_likeness, self.system_words),
+            ("responses", self.response_likeness, self.response_words),
+        ] {
+            let (Likeness { pairs, mean, max }, Lengths { min, mean: words, max: longest }) =
+                (likeness, lengths);
+            let _ = writeln!(
+                out,
+                "| {name} | {pairs} | {mean:.3} ({max:.3}) | {words:.0} ({min} to {longest}) |"
+            );
         }
         out
     }
@@ -216,7 +239,8 @@ impl Quality {
 
 impl Coverage {
     fn of(rows: &[SftRecord], dimension: Dimension, seed: u64) -> Self {
-        let preferences = || rows.iter().filter_map(|row| row.preference_set.as_ref()).filter_map(|set| set.get(dimension));
+        let preferences =
+            || rows.iter().filter_map(|row| row.preference_set.as_ref()).filter_map(|set| set.get(dimension));
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
         let mut distinct: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         let mut seen: HashSet<&Preference> = HashSet::new();
@@ -226,15 +250,24 @@ impl Coverage {
                 distinct.entry(&preference.subdimension).or_default().push(&preference.description);
             }
         }
-        let published = PUBLISHED_SUBDIMENSIONS.iter().filter(|(of, _)| *of == dimension).flat_map(|(_, names)| names);
-        let missing = published.filter(|name| !counts.contains_key(**name)).map(ToString::to_string).collect();
-        let mut most_frequent: Vec<(String, u64)> = counts.iter().map(|(name, count)| (name.to_string(), *count)).collect();
+        let published =
+            PUBLISHED_SUBDIMENSIONS.iter().filter(|(of, _)| *of == dimension).flat_map(|(_, names)| names);
+        let missing =
+            published.filter(|name| !counts.contains_key(**name)).map(ToString::to_string).collect();
+        let mut most_frequent: Vec<(String, u64)> =
+            counts.iter().map(|(name, count)| (name.to_string(), *count)).collect();
         // Already sorted by name, so equal counts keep that order.
         most_frequent.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         most_frequent.truncate(FREQUENT);
         let groups: Vec<Vec<&str>> = distinct.into_values().collect();
         let likeness = Likeness::of(pairs(&groups, seed, &format!("quality {dimension}")).into_iter());
-        Self { subdimensions: counts.len() as u64, missing, most_frequent, preferences: seen.len() as u64, likeness }
+        Self {
+            subdimensions: counts.len() as u64,
+            missing,
+            most_frequent,
+            preferences: seen.len() as u64,
+            likeness,
+        }
     }
 }
 
@@ -256,7 +289,11 @@ mod tests {
 
     #[test]
     fn pairs_stay_within_an_instruction() {
-        let rows = [row(0, "You are kind", "a b c d"), row(0, "You are stern", "a b x y"), row(1, "You are kind", "a b c d")];
+        let rows = [
+            row(0, "You are kind", "a b c d"),
+            row(0, "You are stern", "a b x y"),
+            row(1, "You are kind", "a b c d"),
+        ];
         let quality = Quality::of(&rows, 0);
         assert_eq!((quality.rows, quality.instructions, quality.system_messages), (3, 2, 2));
         assert_eq!(quality.response_likeness, Likeness { pairs: 1, mean: 0.5, max: 0.5 });
@@ -274,7 +311,9 @@ mod tests {
         let small: Vec<&str> = text[200..].iter().map(String::as_str).collect();
         let drawn = pairs(&[vec!["alone"], large.clone(), small.clone()], 0, "t");
         assert_eq!(drawn.len(), PAIRS);
-        assert!(drawn.iter().all(|(one, other)| one != other && large.contains(one) == large.contains(other)));
+        assert!(
+            drawn.iter().all(|(one, other)| one != other && large.contains(one) == large.contains(other))
+        );
         let of_small = drawn.iter().filter(|(one, _)| small.contains(one)).count();
         // 4,950 of 24,850 pairs are in the small group.
         assert!((1850..2150).contains(&of_small), "{of_small}");

@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::check::Flaw;
 use super::prompt;
 
-/// Requests that are held in memory and sent together. A model that answers several at once needs many to batch; more than
-/// this gains nothing.
+/// Requests that are held in memory and sent together. A model that answers several at once needs many to
+/// batch; more than this gains nothing.
 const BATCH: usize = 4096;
 /// Characters of an unusable answer that a correction shows to the model.
 const SHOWN_CHARACTERS: usize = 1000;
@@ -61,8 +61,8 @@ struct Pending<'a, T> {
 }
 
 impl Requester<'_> {
-    /// Requests every item and returns the results in order; `None` for a rejected item. `on_finished` is called with the
-    /// number of items finished so far.
+    /// Requests every item and returns the results in order; `None` for a rejected item. `on_finished` is
+    /// called with the number of items finished so far.
     pub(super) fn request<'q, T>(
         &mut self,
         count: usize,
@@ -112,7 +112,8 @@ impl Requester<'_> {
                 Ok(generations) => {
                     let generation = generations.into_iter().next();
                     let Some(generation) = generation else {
-                        flaws[index] = Some((Flaw::NoAnswer("there was no answer".into()), String::new(), true));
+                        flaws[index] =
+                            Some((Flaw::NoAnswer("there was no answer".into()), String::new(), true));
                         return;
                     };
                     tally.prompt_tokens += generation.prompt_tokens as u64;
@@ -140,7 +141,8 @@ impl Requester<'_> {
             if accepted {
                 continue;
             }
-            let (flaw, text, retryable) = flaw.unwrap_or_else(|| (Flaw::NoAnswer("there was no answer".into()), String::new(), true));
+            let (flaw, text, retryable) =
+                flaw.unwrap_or_else(|| (Flaw::NoAnswer("there was no answer".into()), String::new(), true));
             *tally.flaws.entry(flaw.key()).or_default() += 1;
             if last || !retryable {
                 *tally.rejected.entry(flaw.key()).or_default() += 1;
@@ -148,7 +150,8 @@ impl Requester<'_> {
             }
             tally.retried += 1;
             if !matches!(flaw, Flaw::NoAnswer(_)) {
-                // Always the original messages and the last answer, so that the conversation does not grow from round to round.
+                // Always the original messages and the last answer, so that the conversation does not grow
+                // from round to round.
                 let shown: String = text.trim().chars().take(SHOWN_CHARACTERS).collect();
                 let correction = [Message::assistant(shown), Message::user(prompt::again(&flaw.to_string()))];
                 pending.request.messages = pending.item.messages.iter().cloned().chain(correction).collect();

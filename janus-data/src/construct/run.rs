@@ -31,7 +31,12 @@ impl<'a> Run<'a> {
     ) -> Result<Self> {
         construction.sampling.validate()?;
         std::fs::create_dir_all(folder).map_err(Error::io(folder, "create the folder"))?;
-        let summary = Summary { model: model.name().into(), seed: construction.seed, prompts: prompt_ids(), ..Summary::default() };
+        let summary = Summary {
+            model: model.name().into(),
+            seed: construction.seed,
+            prompts: prompt_ids(),
+            ..Summary::default()
+        };
         Ok(Self { construction, model, folder, progress, summary })
     }
 
@@ -51,7 +56,12 @@ impl<'a> Run<'a> {
     }
 
     /// Requests the items of a step, through the step's journal.
-    fn request<'q, T>(&mut self, step: Step, count: usize, item: impl Fn(usize) -> Item<'q, T>) -> Result<Vec<Option<T>>> {
+    fn request<'q, T>(
+        &mut self,
+        step: Step,
+        count: usize,
+        item: impl Fn(usize) -> Item<'q, T>,
+    ) -> Result<Vec<Option<T>>> {
         let Construction { seed, retries, ref sampling, .. } = *self.construction;
         let journal = CallJournal::open(self.folder.join(format!("{}.journal", step.as_str())))?;
         let model = Journaled::new(self.model, &journal);
@@ -68,12 +78,15 @@ impl<'a> Run<'a> {
         let Construction { seed, ref tree, .. } = *self.construction;
         let dimensions = Dimension::ALL.len();
         let item = |index: usize| {
-            let (instruction, dimension) = (instructions[index / dimensions], Dimension::ALL[index % dimensions]);
+            let (instruction, dimension) =
+                (instructions[index / dimensions], Dimension::ALL[index % dimensions]);
             let prompt = prompt::preferences(tree, dimension, &instruction.id, &instruction.prompt, seed);
             Item {
                 id: format!("{}/{dimension}", instruction.id),
                 messages: vec![Message::user(prompt.clone())],
-                check: Box::new(move |answer| check::preferences(answer, dimension, &instruction.prompt, &prompt)),
+                check: Box::new(move |answer| {
+                    check::preferences(answer, dimension, &instruction.prompt, &prompt)
+                }),
             }
         };
         let count = instructions.len() * dimensions;
@@ -93,12 +106,17 @@ impl<'a> Run<'a> {
     }
 
     /// A draft for each set whose system message was accepted.
-    fn system_messages<'i>(&mut self, instructions: &[&'i Instruction], sets: Vec<Vec<PreferenceSet>>) -> Result<Vec<Draft<'i>>> {
+    fn system_messages<'i>(
+        &mut self,
+        instructions: &[&'i Instruction],
+        sets: Vec<Vec<PreferenceSet>>,
+    ) -> Result<Vec<Draft<'i>>> {
         let number = |(instruction, sets): (&&'i Instruction, Vec<PreferenceSet>)| {
             let instruction = *instruction;
             sets.into_iter().enumerate().map(move |(number, set)| (instruction, number, set))
         };
-        let requested: Vec<(&Instruction, usize, PreferenceSet)> = instructions.iter().zip(sets).flat_map(number).collect();
+        let requested: Vec<(&Instruction, usize, PreferenceSet)> =
+            instructions.iter().zip(sets).flat_map(number).collect();
         let item = |index: usize| {
             let (instruction, number, set) = &requested[index];
             Item {
@@ -108,8 +126,18 @@ impl<'a> Run<'a> {
             }
         };
         let answers = self.request(Step::System, requested.len(), item)?;
-        let draft = |((instruction, number, set), system): ((&'i Instruction, usize, PreferenceSet), Option<String>)| {
-            Some(Draft { instruction, number, set, system: system?, response: String::new(), rubrics: Vec::new() })
+        let draft = |((instruction, number, set), system): (
+            (&'i Instruction, usize, PreferenceSet),
+            Option<String>,
+        )| {
+            Some(Draft {
+                instruction,
+                number,
+                set,
+                system: system?,
+                response: String::new(),
+                rubrics: Vec::new(),
+            })
         };
         Ok(requested.into_iter().zip(answers).filter_map(draft).collect())
     }
@@ -120,7 +148,10 @@ impl<'a> Run<'a> {
             let draft = &drafts[index];
             Item {
                 id: format!("{}/{}", draft.instruction.id, draft.number),
-                messages: vec![Message::system(draft.system.clone()), Message::user(draft.instruction.prompt.clone())],
+                messages: vec![
+                    Message::system(draft.system.clone()),
+                    Message::user(draft.instruction.prompt.clone()),
+                ],
                 check: Box::new(|answer| check::response(answer, &draft.set, &draft.instruction.prompt)),
             }
         };
@@ -138,12 +169,16 @@ impl<'a> Run<'a> {
 
     /// Adds the rubrics to the drafts of bench rows.
     fn rubrics(&mut self, drafts: &mut [Draft<'_>], bench: &HashSet<String>) -> Result<()> {
-        let bench_drafts: Vec<usize> = (0..drafts.len()).filter(|&draft| bench.contains(&drafts[draft].instruction.id)).collect();
+        let bench_drafts: Vec<usize> =
+            (0..drafts.len()).filter(|&draft| bench.contains(&drafts[draft].instruction.id)).collect();
         let dimensions = Dimension::ALL.len();
-        let sets: Vec<[&Preference; 4]> =
-            bench_drafts.iter().map(|&draft| drafts[draft].set.complete()).collect::<janus_core::Result<_>>()?;
+        let sets: Vec<[&Preference; 4]> = bench_drafts
+            .iter()
+            .map(|&draft| drafts[draft].set.complete())
+            .collect::<janus_core::Result<_>>()?;
         let item = |index: usize| {
-            let (draft, preference) = (&drafts[bench_drafts[index / dimensions]], sets[index / dimensions][index % dimensions]);
+            let (draft, preference) =
+                (&drafts[bench_drafts[index / dimensions]], sets[index / dimensions][index % dimensions]);
             Item {
                 id: format!("{}/{}/{}", draft.instruction.id, draft.number, preference.dimension),
                 messages: vec![Message::user(prompt::rubric(preference))],

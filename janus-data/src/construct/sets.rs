@@ -39,9 +39,9 @@ const ORDERS: [[usize; SETS]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], 
 
 /// Arranges three preferences of each dimension into three sets that use each preference once.
 ///
-/// Of the 216 arrangements it takes one with the fewest contradictions, among these one whose pairs of subdimensions
-/// have occurred least, and among these the one that the seed puts first. Sets that still contradict themselves are
-/// dropped and counted.
+/// Of the 216 arrangements it takes one with the fewest contradictions, among these one whose pairs of
+/// subdimensions have occurred least, and among these the one that the seed puts first. Sets that still
+/// contradict themselves are dropped and counted.
 pub(super) fn arrange(
     preferences: &[&[Preference]],
     pair_counts: &mut PairCounts,
@@ -66,7 +66,10 @@ pub(super) fn arrange(
         (contradictions, sets.iter().map(|set| pair_counts.cost(set)).sum::<u64>())
     };
     // Ties go to the first arrangement; the seed determines which one is first.
-    let best = (0..arrangements).map(|step| (first + step) % arrangements).min_by_key(|&arrangement| cost(arrangement)).unwrap_or(first);
+    let best = (0..arrangements)
+        .map(|step| (first + step) % arrangements)
+        .min_by_key(|&arrangement| cost(arrangement))
+        .unwrap_or(first);
     let (mut arranged, mut contradictory) = (Vec::with_capacity(SETS), 0);
     for number in 0..SETS {
         let set = set(best, number);
@@ -92,7 +95,9 @@ mod tests {
         texts
             .iter()
             .enumerate()
-            .map(|(at, text)| Preference::new(dimension, format!("{dimension}{at}"), format!("label {at}"), *text))
+            .map(|(at, text)| {
+                Preference::new(dimension, format!("{dimension}{at}"), format!("label {at}"), *text)
+            })
             .collect()
     }
 
@@ -104,7 +109,11 @@ mod tests {
         all
     }
 
-    fn arranged(all: &[Vec<Preference>], pair_counts: &mut PairCounts, id: &str) -> (Vec<PreferenceSet>, u64) {
+    fn arranged(
+        all: &[Vec<Preference>],
+        pair_counts: &mut PairCounts,
+        id: &str,
+    ) -> (Vec<PreferenceSet>, u64) {
         let all: Vec<&[Preference]> = all.iter().map(Vec::as_slice).collect();
         arrange(&all, pair_counts, 0, id).unwrap()
     }
@@ -116,18 +125,23 @@ mod tests {
             let (sets, contradictory) = arranged(&all, &mut PairCounts::default(), &id.to_string());
             assert_eq!((sets.len(), contradictory), (3, 0));
             for dimension in Dimension::ALL {
-                let mut used: Vec<&str> = sets.iter().map(|set| set.get(dimension).unwrap().name.as_str()).collect();
+                let mut used: Vec<&str> =
+                    sets.iter().map(|set| set.get(dimension).unwrap().name.as_str()).collect();
                 used.sort_unstable();
                 assert_eq!(used, ["label 0", "label 1", "label 2"]);
             }
             let first = |set: &PreferenceSet, dimension| set.get(dimension).unwrap().name == "label 0";
-            assert!(sets.iter().all(|set| !first(set, Dimension::Style) || !first(set, Dimension::Informativeness)));
+            assert!(
+                sets.iter()
+                    .all(|set| !first(set, Dimension::Style) || !first(set, Dimension::Informativeness))
+            );
         }
     }
 
     #[test]
     fn unavoidable_contradictions_are_counted() {
-        let (sets, contradictory) = arranged(&all(["short", "brief", "concise"]), &mut PairCounts::default(), "1");
+        let (sets, contradictory) =
+            arranged(&all(["short", "brief", "concise"]), &mut PairCounts::default(), "1");
         assert_eq!((sets.len(), contradictory), (2, 1));
     }
 
@@ -139,6 +153,10 @@ mod tests {
         }
         // 30 instructions with 3 sets each, 3 x 3 pairs for any two dimensions: 10 occurrences each if even.
         assert_eq!(pair_counts.counts.len(), 6 * 9);
-        assert!(pair_counts.counts.values().all(|count| (8..=12).contains(count)), "{:?}", pair_counts.counts.values());
+        assert!(
+            pair_counts.counts.values().all(|count| (8..=12).contains(count)),
+            "{:?}",
+            pair_counts.counts.values()
+        );
     }
 }

@@ -9,17 +9,25 @@ use super::draft::Draft;
 use super::{Constructed, Summary};
 use crate::instructions::Instruction;
 
-/// The ids of the instructions that become bench rows: the given share of them, those with the smallest random draws.
+/// The ids of the instructions that become bench rows: the given share of them, those with the smallest
+/// random draws.
 pub(super) fn bench(instructions: &[&Instruction], share: f64, seed: u64) -> HashSet<String> {
     let count = (instructions.len() as f64 * share.clamp(0.0, 1.0)).round() as usize;
-    let mut drawn: Vec<(u64, &str)> =
-        instructions.iter().map(|instruction| (derive_seed(seed, &format!("bench {}", instruction.id)), instruction.id.as_str())).collect();
+    let mut drawn: Vec<(u64, &str)> = instructions
+        .iter()
+        .map(|instruction| (derive_seed(seed, &format!("bench {}", instruction.id)), instruction.id.as_str()))
+        .collect();
     drawn.sort_unstable();
     drawn.into_iter().take(count).map(|(_, id)| id.to_string()).collect()
 }
 
 /// Distributes the drafts over the files.
-pub(super) fn split(drafts: &[Draft<'_>], bench: &HashSet<String>, seed: u64, summary: Summary) -> Constructed {
+pub(super) fn split(
+    drafts: &[Draft<'_>],
+    bench: &HashSet<String>,
+    seed: u64,
+    summary: Summary,
+) -> Constructed {
     let mut collection = Constructed {
         sft: Vec::new(),
         sft_small: Vec::new(),
@@ -33,7 +41,9 @@ pub(super) fn split(drafts: &[Draft<'_>], bench: &HashSet<String>, seed: u64, su
         let Some(first) = drafts.first() else { continue };
         let instruction = first.instruction;
         if bench.contains(&instruction.id) {
-            collection.bench.extend(drafts.iter().filter(|draft| draft.rubrics.len() == draft.set.iter().len()).map(bench_row));
+            collection.bench.extend(
+                drafts.iter().filter(|draft| draft.rubrics.len() == draft.set.iter().len()).map(bench_row),
+            );
             continue;
         }
         collection.sft.extend(drafts.iter().map(sft_row));
@@ -58,7 +68,11 @@ pub(super) fn split(drafts: &[Draft<'_>], bench: &HashSet<String>, seed: u64, su
 }
 
 /// Two drafts of an instruction with different responses; all such pairs are equally likely.
-fn draw_pair<'d, 'a>(drafts: &'d [Draft<'a>], seed: u64, purpose: &str) -> Option<(&'d Draft<'a>, &'d Draft<'a>)> {
+fn draw_pair<'d, 'a>(
+    drafts: &'d [Draft<'a>],
+    seed: u64,
+    purpose: &str,
+) -> Option<(&'d Draft<'a>, &'d Draft<'a>)> {
     let pairs: Vec<(&Draft<'_>, &Draft<'_>)> = drafts
         .iter()
         .flat_map(|chosen| drafts.iter().map(move |rejected| (chosen, rejected)))
@@ -79,8 +93,9 @@ fn sft_row(draft: &Draft<'_>) -> SftRecord {
 }
 
 fn pair_row(chosen: &Draft<'_>, rejected: &Draft<'_>) -> PairRecord {
-    let conversation =
-        |answer: &Draft<'_>| vec![Message::user(chosen.instruction.prompt.clone()), Message::assistant(answer.response.clone())];
+    let conversation = |answer: &Draft<'_>| {
+        vec![Message::user(chosen.instruction.prompt.clone()), Message::assistant(answer.response.clone())]
+    };
     PairRecord {
         main_source: chosen.instruction.main_source.clone(),
         original_source: chosen.instruction.original_source.clone(),
@@ -100,7 +115,9 @@ fn reward_row(chosen: &Draft<'_>, rejected: &Draft<'_>) -> RewardRecord {
 }
 
 fn bench_row(draft: &Draft<'_>) -> BenchRecord {
-    let source = [&draft.instruction.original_source, &draft.instruction.main_source].into_iter().find(|source| !source.is_empty());
+    let source = [&draft.instruction.original_source, &draft.instruction.main_source]
+        .into_iter()
+        .find(|source| !source.is_empty());
     BenchRecord {
         id: Some(format!("{}-{}", draft.instruction.id, draft.number)),
         source: source.cloned().unwrap_or_default(),

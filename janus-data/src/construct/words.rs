@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use crate::instructions::is_word;
 
-/// The lower-cased words of a text: its runs of letters and digits, and each letter of a script that is written without spaces.
+/// The lower-cased words of a text: its runs of letters and digits, and each letter of a script that is
+/// written without spaces.
 pub(crate) fn words(text: &str) -> Vec<String> {
     let runs = text.split(|character: char| !character.is_alphanumeric()).filter(|run| !run.is_empty());
     let cut = |run: &str| -> Vec<String> {
@@ -39,7 +40,8 @@ pub(crate) fn rouge_l(one: &[String], other: &[String]) -> f64 {
     2.0 * f64::from(lengths[other.len()]) / (one.len() + other.len()) as f64
 }
 
-/// The share of the five-word shingles of `of` that also occur in `text`. If `of` is shorter, it is one shingle as a whole.
+/// The share of the five-word shingles of `of` that also occur in `text`. If `of` is shorter, it is one
+/// shingle as a whole.
 pub(crate) fn share_of_shingles(of: &str, text: &str) -> f64 {
     let (of, text) = (words(of), words(text));
     let size = of.len().min(5);
@@ -74,7 +76,10 @@ mod tests {
 
     #[test]
     fn shingles_find_a_text_in_another() {
-        assert_eq!(share_of_shingles("one two three four five six", "He said: one two three, four five six!"), 1.0);
+        assert_eq!(
+            share_of_shingles("one two three four five six", "He said: one two three, four five six!"),
+            1.0
+        );
         assert_eq!(share_of_shingles("one two three four five six", "one two three four five"), 0.5);
         assert_eq!(share_of_shingles("Hi there", "hi there"), 0.0);
     }

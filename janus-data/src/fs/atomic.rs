@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use super::{TEMPORARY, create_parent, hidden, parent, sync_folder};
 use crate::{Error, Result};
 
-/// Writes a file of bytes: into a temporary file of the same folder, which is synced and then takes the name. The folder is made
-/// if it is not there. After an error the old file, if there was one, is as it was.
+/// Writes a file of bytes: into a temporary file of the same folder, which is synced and then takes the name.
+/// The folder is made if it is not there. After an error the old file, if there was one, is as it was.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -19,8 +19,8 @@ pub fn write_file(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     file.commit()
 }
 
-/// A file that is written piece by piece under a temporary name. [`AtomicFile::commit`] renames it to its final name. If it
-/// is dropped before that, it is removed, and an existing file of that name stays.
+/// A file that is written piece by piece under a temporary name. [`AtomicFile::commit`] renames it to its
+/// final name. If it is dropped before that, it is removed, and an existing file of that name stays.
 ///
 /// ```
 /// use std::io::Write as _;
@@ -72,8 +72,9 @@ impl Write for AtomicFile {
     }
 }
 
-/// Syncs a complete file, renames it from `temporary` to `path`, in the same folder, and syncs the folder. It is meant for
-/// files whose incomplete part outlives the process, such as a download; for others there is [`AtomicFile`].
+/// Syncs a complete file, renames it from `temporary` to `path`, in the same folder, and syncs the folder. It
+/// is meant for files whose incomplete part outlives the process, such as a download; for others there is
+/// [`AtomicFile`].
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -101,7 +102,8 @@ mod tests {
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> =
+            fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -115,7 +117,10 @@ mod tests {
         file.write_all(b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"old");
         drop(file);
-        assert_eq!((fs::read(&path).unwrap(), names(folder.path())), (b"old".to_vec(), vec!["a.txt".to_string()]));
+        assert_eq!(
+            (fs::read(&path).unwrap(), names(folder.path())),
+            (b"old".to_vec(), vec!["a.txt".to_string()])
+        );
     }
 
     #[test]
@@ -128,7 +133,10 @@ mod tests {
         one.commit().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"one");
         two.commit().unwrap();
-        assert_eq!((fs::read(&path).unwrap(), names(folder.path())), (b"second".to_vec(), vec!["a.txt".to_string()]));
+        assert_eq!(
+            (fs::read(&path).unwrap(), names(folder.path())),
+            (b"second".to_vec(), vec!["a.txt".to_string()])
+        );
     }
 
     #[test]
@@ -149,7 +157,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("not/there/a.txt");
         write_file(&path, b"new").unwrap();
-        assert_eq!((fs::read(&path).unwrap(), names(path.parent().unwrap())), (b"new".to_vec(), vec!["a.txt".to_string()]));
+        assert_eq!(
+            (fs::read(&path).unwrap(), names(path.parent().unwrap())),
+            (b"new".to_vec(), vec!["a.txt".to_string()])
+        );
     }
 
     /// Every write to `/dev/full` fails because no space is left.
@@ -163,11 +174,17 @@ mod tests {
         write_file(&path, b"old").unwrap();
         let temporary = folder.path().join("full");
         symlink("/dev/full", &temporary).unwrap();
-        let mut file =
-            AtomicFile { file: File::options().write(true).open(&temporary).unwrap(), temporary: Temporary(temporary), path: path.clone() };
+        let mut file = AtomicFile {
+            file: File::options().write(true).open(&temporary).unwrap(),
+            temporary: Temporary(temporary),
+            path: path.clone(),
+        };
         assert_eq!(file.write_all(b"new").unwrap_err().kind(), io::ErrorKind::StorageFull);
         drop(file);
-        assert_eq!((fs::read(&path).unwrap(), names(folder.path())), (b"old".to_vec(), vec!["a.txt".to_string()]));
+        assert_eq!(
+            (fs::read(&path).unwrap(), names(folder.path())),
+            (b"old".to_vec(), vec!["a.txt".to_string()])
+        );
     }
 
     #[cfg(unix)]
@@ -180,7 +197,10 @@ mod tests {
         // Root can write anyway.
         if File::create_new(folder.path().join("probe")).is_err() {
             let error = write_file(folder.path().join("a.txt"), b"").unwrap_err();
-            assert!(matches!(&error, Error::Io { cause, .. } if cause.kind() == io::ErrorKind::PermissionDenied), "{error}");
+            assert!(
+                matches!(&error, Error::Io { cause, .. } if cause.kind() == io::ErrorKind::PermissionDenied),
+                "{error}"
+            );
         }
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     }

@@ -23,8 +23,8 @@ pub fn of_file(path: &Path) -> Result<String> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// The fingerprint of a file's content or of a folder's names and contents. It does not depend on where the file or folder
-/// is.
+/// The fingerprint of a file's content or of a folder's names and contents. It does not depend on where the
+/// file or folder is.
 ///
 /// ```
 /// use janus_data::{fs::fingerprint, write_file};
@@ -46,14 +46,15 @@ pub fn of_path(path: &Path) -> Result<String> {
     }
     let mut hasher = blake3::Hasher::new();
     for name in files_below(path)? {
-        // Hashes have a fixed length, and `{:?}` escapes line breaks in names, so different folders give different lines.
+        // Hashes have a fixed length, and `{:?}` escapes line breaks in names, so different folders give
+        // different lines.
         hasher.update(format!("{} {name:?}\n", of_file(&path.join(&name))?).as_bytes());
     }
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// The path of every file below a folder, relative to the folder (with `/`), sorted. Temporary files of [`fs`](super),
-/// which a kill may have left behind, are skipped.
+/// The path of every file below a folder, relative to the folder (with `/`), sorted. Temporary files of
+/// [`fs`](super), which a kill may have left behind, are skipped.
 ///
 /// # Errors
 /// [`Error::Io`]; also for a name that is not UTF-8.
@@ -65,7 +66,10 @@ pub fn files_below(folder: &Path) -> Result<Vec<String>> {
         for entry in fs::read_dir(&path).map_err(io())? {
             let entry = entry.map_err(io())?;
             let name = entry.file_name().into_string().map_err(|name| {
-                io()(io::Error::new(io::ErrorKind::InvalidData, format!("the file name {name:?} is not UTF-8: rename it")))
+                io()(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("the file name {name:?} is not UTF-8: rename it"),
+                ))
             })?;
             if hidden_name(&name, TEMPORARY).is_some() {
                 continue;

@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use super::{TEMPORARY, hidden, hidden_name, parent, sync_folder};
 use crate::{Error, Result};
 
-/// The suffix of the temporary name of a folder that is being replaced, on file systems that cannot exchange two folders.
+/// The suffix of the temporary name of a folder that is being replaced, on file systems that cannot exchange
+/// two folders.
 const OLD: &str = "old";
 
-/// A folder that is filled under a temporary name, at [`AtomicFolder::path`]. [`AtomicFolder::commit`] renames it to its
-/// final name. If it is dropped before that, it is removed, and an existing folder of that name stays.
+/// A folder that is filled under a temporary name, at [`AtomicFolder::path`]. [`AtomicFolder::commit`]
+/// renames it to its final name. If it is dropped before that, it is removed, and an existing folder of that
+/// name stays.
 ///
 /// ```
 /// use janus_data::fs::AtomicFolder;
@@ -47,11 +49,12 @@ impl AtomicFolder {
         &self.temporary.0
     }
 
-    /// Syncs the contents of the folder, renames it to its final name, and removes the folder that had this name before.
+    /// Syncs the contents of the folder, renames it to its final name, and removes the folder that had this
+    /// name before.
     ///
-    /// Linux and macOS exchange the two folders atomically: at each moment one of them has the name. Elsewhere, and on file
-    /// systems without that operation, the old one is renamed first; after a kill between the two renames, [`recover`]
-    /// restores it.
+    /// Linux and macOS exchange the two folders atomically: at each moment one of them has the name.
+    /// Elsewhere, and on file systems without that operation, the old one is renamed first; after a kill
+    /// between the two renames, [`recover`] restores it.
     ///
     /// # Errors
     /// [`Error::Io`]; the old folder then keeps its name.
@@ -100,8 +103,9 @@ pub fn remove_folder(path: &Path) -> Result<()> {
     }
 }
 
-/// Removes what a kill during writing or removing left at the top level of a folder. A folder that was being replaced is
-/// restored if the kill came before the new one had its name. Nothing else may write in the folder meanwhile: hold its
+/// Removes what a kill during writing or removing left at the top level of a folder. A folder that was being
+/// replaced is restored if the kill came before the new one had its name. Nothing else may write in the
+/// folder meanwhile: hold its
 /// [`Lock`](super::Lock).
 ///
 /// # Errors
@@ -180,7 +184,12 @@ mod tests {
         let mut found: Vec<_> = fs::read_dir(dir)
             .unwrap()
             .map(|entry| entry.unwrap())
-            .map(|entry| (entry.file_name().into_string().unwrap(), fs::read_to_string(entry.path().join("file")).unwrap()))
+            .map(|entry| {
+                (
+                    entry.file_name().into_string().unwrap(),
+                    fs::read_to_string(entry.path().join("file")).unwrap(),
+                )
+            })
             .collect();
         found.sort();
         found
@@ -221,7 +230,8 @@ mod tests {
     #[test]
     fn hidden_files_of_other_programs_stay() {
         let dir = tempfile::tempdir().unwrap();
-        let names = [".model.tmp", ".model.x-1.tmp", ".model.1.old", "model.1-2.tmp", ".name.1234.partial", ".lock"];
+        let names =
+            [".model.tmp", ".model.x-1.tmp", ".model.1.old", "model.1-2.tmp", ".name.1234.partial", ".lock"];
         names.iter().for_each(|name| folder(&dir.path().join(name), name));
         recover(dir.path()).unwrap();
         assert_eq!(folders(dir.path()).len(), names.len());

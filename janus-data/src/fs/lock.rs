@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use super::create_parent;
 use crate::{Error, Result};
 
-/// Exclusive use of a folder for as long as this value lives. The system releases the lock when the process ends, however
-/// it ends.
+/// Exclusive use of a folder for as long as this value lives. The system releases the lock when the process
+/// ends, however it ends.
 ///
 /// ```
 /// use janus_data::{Error, fs::Lock};
@@ -27,7 +27,8 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Locks the file `.lock` in a folder and writes the id of this process into it, which the error of another process names.
+    /// Locks the file `.lock` in a folder and writes the id of this process into it, which the error of
+    /// another process names.
     ///
     /// # Errors
     /// [`Error::Locked`] if another process, or another `Lock` of this one, holds it; [`Error::Io`].
@@ -39,7 +40,9 @@ impl Lock {
             let process = fs::read_to_string(&path).ok().and_then(|process| process.parse().ok());
             return Err(Error::Locked { path: folder.into(), process });
         };
-        file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).map_err(Error::io(&path, "write the lock"))?;
+        file.set_len(0)
+            .and_then(|()| write!(file, "{}", std::process::id()))
+            .map_err(Error::io(&path, "write the lock"))?;
         Ok(Self { folder: folder.into(), file })
     }
 
@@ -56,15 +59,20 @@ impl Drop for Lock {
     }
 }
 
-/// Opens a file to read and write that nobody else has opened so; `None` if somebody has. It is made empty, and its folder made, if
-/// it is not there.
-/// It is free again when the file is closed or the process ends.
+/// Opens a file to read and write that nobody else has opened so; `None` if somebody has. It is made empty,
+/// and its folder made, if it is not there. It is free again when the file is closed or the process ends.
 ///
 /// # Errors
 /// [`Error::Io`].
 pub fn open_locked(path: &Path) -> Result<Option<File>> {
     create_parent(path)?;
-    let file = File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(Error::io(path, "open the file"))?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(path)
+        .map_err(Error::io(path, "open the file"))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
@@ -92,21 +100,35 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "fs::lock::tests::a_lock_names_its_process_and_is_free_when_that_is_killed", "--nocapture"])
+            .args([
+                "--exact",
+                "fs::lock::tests::a_lock_names_its_process_and_is_free_when_that_is_killed",
+                "--nocapture",
+            ])
             .env(FOLDER, folder.path())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let locked = BufReader::new(child.stderr.take().unwrap()).lines().map_while(|line| line.ok()).find(|line| line == "locked");
+        let locked = BufReader::new(child.stderr.take().unwrap())
+            .lines()
+            .map_while(|line| line.ok())
+            .find(|line| line == "locked");
         let error = Lock::folder(folder.path()).unwrap_err();
         let process = child.id();
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(locked.is_some(), "the child ended before it had the lock");
-        assert!(matches!(&error, Error::Locked { path, process: Some(found) } if path == folder.path() && *found == process), "{error}");
+        assert!(
+            matches!(&error, Error::Locked { path, process: Some(found) } if path == folder.path() && *found == process),
+            "{error}"
+        );
         assert!(error.to_string().contains(&format!("(process {process})")), "{error}");
         drop(Lock::folder(folder.path()).unwrap());
-        assert_eq!(fs::read(folder.path().join(".lock")).unwrap(), b"", "a released lock leaves an empty file");
+        assert_eq!(
+            fs::read(folder.path().join(".lock")).unwrap(),
+            b"",
+            "a released lock leaves an empty file"
+        );
     }
 }

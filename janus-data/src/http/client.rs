@@ -71,7 +71,10 @@ impl HttpResponse {
     /// The message of an error response on one line, with the key redacted.
     pub fn message(&self, key: Option<&ApiKey>) -> String {
         let body: Value = serde_json::from_str(&self.text).unwrap_or_default();
-        let message = body["error"]["message"].as_str().or_else(|| body["message"].as_str()).or_else(|| body["error"].as_str());
+        let message = body["error"]["message"]
+            .as_str()
+            .or_else(|| body["message"].as_str())
+            .or_else(|| body["error"].as_str());
         let line = message.unwrap_or(&self.text).split_whitespace().collect::<Vec<_>>().join(" ");
         let line = key.map_or_else(|| line.clone(), |key| key.redact(&line));
         if line.is_empty() { "nothing".into() } else { line.chars().take(300).collect() }
@@ -86,7 +89,11 @@ impl HttpResponse {
             return Failed::Closes(HttpError::Status { status, message: message.into() });
         }
         let error = HttpError::Status { status, message: self.message(key) };
-        if helps_status(status) { Failed::Again(error, self.retry_after) } else { Failed::Final(error.into()) }
+        if helps_status(status) {
+            Failed::Again(error, self.retry_after)
+        } else {
+            Failed::Final(error.into())
+        }
     }
 }
 
@@ -146,7 +153,10 @@ impl Client {
         if options.attempts == 0 {
             return wrong("attempts", "0".into(), "at least 1");
         }
-        for (field, limit) in [("requests_per_minute", options.requests_per_minute), ("tokens_per_minute", options.tokens_per_minute)] {
+        for (field, limit) in [
+            ("requests_per_minute", options.requests_per_minute),
+            ("tokens_per_minute", options.tokens_per_minute),
+        ] {
             if limit == Some(0) {
                 return wrong(field, "0".into(), "at least 1, or no limit");
             }
@@ -193,18 +203,25 @@ impl Client {
             return Err(HttpError::Closed { because: Box::new(error.clone()) });
         }
         match state.paused.map(|(since, pause)| pause.saturating_sub(since.elapsed())) {
-            Some(left) if !left.is_zero() => Err(HttpError::Paused { left, limit: self.options.backoff.longest }),
+            Some(left) if !left.is_zero() => {
+                Err(HttpError::Paused { left, limit: self.options.backoff.longest })
+            }
             _ => Ok(()),
         }
     }
 
-    /// Calls `once` until it succeeds or fails with an error that another attempt cannot help. While a pause lasts that the
-    /// server requested and that is longer than [`Backoff::longest`], nothing is sent, for this request or any other.
+    /// Calls `once` until it succeeds or fails with an error that another attempt cannot help. While a pause
+    /// lasts that the server requested and that is longer than [`Backoff::longest`], nothing is sent, for
+    /// this request or any other.
     ///
     /// # Errors
     /// A final error of `once`; [`HttpError::GaveUp`] after the last attempt, or when such a pause begins;
     /// [`HttpError::Paused`] while it lasts; [`HttpError::Closed`] if an earlier response closed the client.
-    pub fn attempts<T, E: From<HttpError>>(&self, id: &str, mut once: impl FnMut() -> Result<T, Failed<E>>) -> Result<T, E> {
+    pub fn attempts<T, E: From<HttpError>>(
+        &self,
+        id: &str,
+        mut once: impl FnMut() -> Result<T, Failed<E>>,
+    ) -> Result<T, E> {
         let backoff = &self.options.backoff;
         let mut attempt = 0;
         loop {
@@ -219,7 +236,8 @@ impl Client {
                 }
                 Err(Failed::Again(error, retry_after)) => (error, retry_after),
             };
-            let jitter = janus_core::derive_seed(self.seed.wrapping_add(attempt as u64), id) as f64 / u64::MAX as f64;
+            let jitter =
+                janus_core::derive_seed(self.seed.wrapping_add(attempt as u64), id) as f64 / u64::MAX as f64;
             let too_long = retry_after.is_some_and(|pause| pause > backoff.longest);
             // The pause is for all requests to the server, not only for this one.
             match retry_after {
@@ -255,7 +273,12 @@ impl Client {
     }
 
     /// Sends a GET or HEAD request once, without reading the body.
-    pub(crate) fn open(&self, head: bool, url: &str, headers: &[(&str, &str)]) -> Result<Response<Body>, HttpError> {
+    pub(crate) fn open(
+        &self,
+        head: bool,
+        url: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Response<Body>, HttpError> {
         let mut get = if head { self.agent.head(url) } else { self.agent.get(url) };
         for (name, value) in headers {
             get = get.header(*name, *value);
@@ -275,12 +298,18 @@ pub(crate) fn reply(response: &mut Response<Body>) -> Result<HttpResponse, HttpE
     const MAX_BYTES: u64 = 64 << 20;
     let retry_after = retry::retry_after(header(response, "retry-after-ms"), header(response, "retry-after"));
     let status = response.status().as_u16();
-    let text = response.body_mut().with_config().limit(MAX_BYTES).read_to_string().map_err(HttpError::transport)?;
+    let text =
+        response.body_mut().with_config().limit(MAX_BYTES).read_to_string().map_err(HttpError::transport)?;
     Ok(HttpResponse { status, retry_after, text })
 }
 
 /// Calls `work` for each of `0..count` on several threads, and `on_result` with each result as it arrives.
-pub fn each<T: Send>(count: usize, threads: usize, work: impl Fn(usize) -> T + Sync, on_result: &mut dyn FnMut(usize, T)) {
+pub fn each<T: Send>(
+    count: usize,
+    threads: usize,
+    work: impl Fn(usize) -> T + Sync,
+    on_result: &mut dyn FnMut(usize, T),
+) {
     let next = AtomicUsize::new(0);
     let (sender, results) = mpsc::channel();
     thread::scope(|scope| {
@@ -311,7 +340,9 @@ pub fn each<T: Send>(count: usize, threads: usize, work: impl Fn(usize) -> T + S
 /// assert_eq!(without_secrets("https://me:secret@host:8/v1?key=secret"), "https://host:8/v1");
 /// ```
 pub fn without_secrets(address: &str) -> String {
-    let (scheme, rest) = address.split_once("://").map_or(("", address), |(scheme, rest)| (&address[..scheme.len() + 3], rest));
+    let (scheme, rest) = address
+        .split_once("://")
+        .map_or(("", address), |(scheme, rest)| (&address[..scheme.len() + 3], rest));
     // A password may contain any character, so everything before the last `@` is dropped.
     let rest = rest.rsplit('@').next().unwrap_or_default();
     format!("{scheme}{}", rest.split(['?', '#', ' ']).next().unwrap_or_default())
@@ -334,21 +365,29 @@ mod tests {
 
     #[test]
     fn an_address_is_printed_without_its_secrets() {
-        for address in ["https://me:sk-1@host:8/v1?key=sk-2#sk-3", "https://host:8/v1", "https://me:s/k?-#1@host:8/v1 sk-4"] {
+        for address in [
+            "https://me:sk-1@host:8/v1?key=sk-2#sk-3",
+            "https://host:8/v1",
+            "https://me:s/k?-#1@host:8/v1 sk-4",
+        ] {
             assert_eq!(without_secrets(address), "https://host:8/v1");
         }
         assert_eq!(without_secrets("http://a@b@c"), "http://c");
         assert_eq!(without_secrets("me:sk-1@host:8"), "host:8");
         for address in ["https://h/v1?key=sk-1", "https://h/v1#sk-1", "https://sk-1@h/v1", "h/v1?sk-1"] {
             let error = Client::new(address, ClientOptions::default(), "test").unwrap_err().to_string();
-            assert!(error.starts_with("base_url is ") && error.contains("h/v1") && !error.contains("sk-1"), "{error}");
+            assert!(
+                error.starts_with("base_url is ") && error.contains("h/v1") && !error.contains("sk-1"),
+                "{error}"
+            );
         }
     }
 
     /// A client whose longest pause is 0.2 seconds.
     fn client() -> Client {
         let backoff = Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(200) };
-        Client::new("http://localhost", ClientOptions { backoff, ..ClientOptions::default() }, "test").unwrap()
+        Client::new("http://localhost", ClientOptions { backoff, ..ClientOptions::default() }, "test")
+            .unwrap()
     }
 
     fn busy(pause: Duration) -> Failed<HttpError> {
@@ -361,13 +400,18 @@ mod tests {
             let (client, begin) = (client(), Instant::now());
             let error = client.attempts("a", || Err::<(), _>(busy(pause))).unwrap_err();
             assert!(matches!(error, HttpError::GaveUp { attempts: 1, .. }), "{error}");
-            let error = client.attempts("b", || -> Result<(), Failed<HttpError>> { panic!("sent") }).unwrap_err();
-            assert!(matches!(&error, HttpError::Paused { left, .. } if *left > Duration::from_secs(3500)), "{error}");
+            let error =
+                client.attempts("b", || -> Result<(), Failed<HttpError>> { panic!("sent") }).unwrap_err();
+            assert!(
+                matches!(&error, HttpError::Paused { left, .. } if *left > Duration::from_secs(3500)),
+                "{error}"
+            );
             assert!(matches!(client.wait::<HttpError>(0), Err(Failed::Final(HttpError::Paused { .. }))));
             assert!(begin.elapsed() < Duration::from_secs(5));
         }
         assert_eq!(
-            HttpError::Paused { left: Duration::from_millis(3_599_900), limit: Duration::from_secs(60) }.to_string(),
+            HttpError::Paused { left: Duration::from_millis(3_599_900), limit: Duration::from_secs(60) }
+                .to_string(),
             "not sent: the server asked us to wait 3600 s; the limit is 60 s"
         );
     }

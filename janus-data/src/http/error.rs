@@ -55,14 +55,15 @@ pub enum HttpError {
         /// The error of the last attempt.
         last: Box<HttpError>,
     },
-    /// The request was not sent, because an earlier response shows that none can succeed: the key was rejected, or the quota
-    /// is used up.
+    /// The request was not sent, because an earlier response shows that none can succeed: the key was
+    /// rejected, or the quota is used up.
     #[error("not sent: {because}")]
     Closed {
         /// The error of that response.
         because: Box<HttpError>,
     },
-    /// The request was not sent, because the server requested a pause longer than the limit, and it is not over.
+    /// The request was not sent, because the server requested a pause longer than the limit, and it is not
+    /// over.
     #[error("not sent: the server asked us to wait {:.0} s; the limit is {} s", left.as_secs_f64(), limit.as_secs_f64())]
     Paused {
         /// The rest of the pause.
@@ -76,13 +77,20 @@ impl HttpError {
     pub(super) fn transport(error: ureq::Error) -> Self {
         match error {
             ureq::Error::Timeout(stage) => Self::TimedOut { stage: stage.to_string() },
-            ureq::Error::HostNotFound => Self::Connection { problem: ConnectionProblem::HostNotFound, sent: false },
-            ureq::Error::ConnectionFailed => Self::Connection { problem: ConnectionProblem::Unreachable, sent: false },
+            ureq::Error::HostNotFound => {
+                Self::Connection { problem: ConnectionProblem::HostNotFound, sent: false }
+            }
+            ureq::Error::ConnectionFailed => {
+                Self::Connection { problem: ConnectionProblem::Unreachable, sent: false }
+            }
             ureq::Error::Io(error) => {
                 let refused = error.kind() == io::ErrorKind::ConnectionRefused;
                 Self::Connection { problem: ConnectionProblem::io(&error), sent: !refused }
             }
-            error => Self::Connection { problem: ConnectionProblem::Transport { message: error.to_string() }, sent: true },
+            error => Self::Connection {
+                problem: ConnectionProblem::Transport { message: error.to_string() },
+                sent: true,
+            },
         }
     }
 

@@ -16,7 +16,11 @@ impl ApiKey {
     pub fn new(key: impl AsRef<str>) -> Result<Self, HttpError> {
         let key = key.as_ref().trim();
         if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(HttpError::Setting { field: "key", got: "another text".into(), expected: "printable ASCII without spaces" });
+            return Err(HttpError::Setting {
+                field: "key",
+                got: "another text".into(),
+                expected: "printable ASCII without spaces",
+            });
         }
         Ok(Self(key.into()))
     }

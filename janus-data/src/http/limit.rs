@@ -3,8 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Spaces requests evenly: each takes its share of a minute, by the number of requests and of tokens, before the next may
-/// start.
+/// Spaces requests evenly: each takes its share of a minute, by the number of requests and of tokens, before
+/// the next may start.
 #[derive(Debug)]
 pub(super) struct Limiter {
     requests_per_minute: Option<u32>,
@@ -23,7 +23,11 @@ struct NextStart {
 impl Limiter {
     pub(super) fn new(requests_per_minute: Option<u32>, tokens_per_minute: Option<u32>) -> Self {
         let now = Instant::now();
-        Self { requests_per_minute, tokens_per_minute, next: Mutex::new(NextStart { requests: now, tokens: now, held: now }) }
+        Self {
+            requests_per_minute,
+            tokens_per_minute,
+            next: Mutex::new(NextStart { requests: now, tokens: now, held: now }),
+        }
     }
 
     /// Prevents requests from starting for a while.
@@ -59,7 +63,9 @@ mod tests {
     /// Number of requests that start within a time span if one is tried at every millisecond.
     fn started(limiter: &Limiter, tokens: u64, milliseconds: u64) -> usize {
         let begin = Instant::now();
-        (0..milliseconds).filter(|ms| limiter.start(begin + Duration::from_millis(*ms), tokens).is_zero()).count()
+        (0..milliseconds)
+            .filter(|ms| limiter.start(begin + Duration::from_millis(*ms), tokens).is_zero())
+            .count()
     }
 
     #[test]

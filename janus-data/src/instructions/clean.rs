@@ -29,7 +29,8 @@ pub struct Cleaning {
     pub filter: Option<Filter>,
     /// How near-copies are found.
     pub near: NearDuplicates,
-    /// Number of instructions to draw from the rest, as evenly over the sources as possible, and the seed; `None` keeps all.
+    /// Number of instructions to draw from the rest, as evenly over the sources as possible, and the seed;
+    /// `None` keeps all.
     pub sample: Option<(usize, u64)>,
     /// Number of examples for each step.
     pub examples: usize,
@@ -93,7 +94,8 @@ impl Cleaning {
         let near = self.near.find(&cleaned.texts());
         cleaned.drop_copies("near-copies", &near, self.examples);
         if let Some((count, seed)) = self.sample {
-            let sources: Vec<&str> = cleaned.kept.iter().map(|instruction| instruction.main_source.as_str()).collect();
+            let sources: Vec<&str> =
+                cleaned.kept.iter().map(|instruction| instruction.main_source.as_str()).collect();
             let drawn = stratified(&sources, count, seed);
             let dropped = cleaned.kept.len() - drawn.len();
             cleaned.steps.push(Dropped { step: "not drawn".into(), dropped, examples: Vec::new() });
@@ -112,14 +114,22 @@ impl Cleaned {
     fn keep(&mut self, positions: impl Iterator<Item = usize>) {
         let mut positions = positions.peekable();
         let all = std::mem::take(&mut self.kept).into_iter().enumerate();
-        self.kept = all.filter(|(at, _)| positions.next_if_eq(at).is_some()).map(|(_, instruction)| instruction).collect();
+        self.kept = all
+            .filter(|(at, _)| positions.next_if_eq(at).is_some())
+            .map(|(_, instruction)| instruction)
+            .collect();
     }
 
     fn drop_copies(&mut self, step: &str, found: &super::Duplicates, examples: usize) {
         let example = |(first, copy): (usize, usize)| {
             let [first, copy] = [first, copy].map(|at| &self.kept[at]);
             let original = Some(excerpt(&first.prompt));
-            DroppedExample { id: copy.id.clone(), text: excerpt(&copy.prompt), repeats: Some(first.id.clone()), original }
+            DroppedExample {
+                id: copy.id.clone(),
+                text: excerpt(&copy.prompt),
+                repeats: Some(first.id.clone()),
+                original,
+            }
         };
         let examples = found.examples(examples).into_iter().map(example).collect();
         self.steps.push(Dropped { step: step.into(), dropped: found.count(), examples });

@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::minhash::shingles;
 use super::normalised;
 
-/// Looks for the texts of a bench in training texts: its instructions in instructions, its system messages in system
-/// messages.
+/// Looks for the texts of a bench in training texts: its instructions in instructions, its system messages in
+/// system messages.
 ///
 /// ```
 /// use janus_data::instructions::{Contamination, Overlap};
@@ -88,16 +88,22 @@ const SEQUENCE: usize = 8;
 const SHINGLE: usize = 5;
 
 impl Contamination {
-    /// Indexes the texts of a bench, with the default thresholds: half of a text's sequences, Jaccard similarity 0.6.
+    /// Indexes the texts of a bench, with the default thresholds: half of a text's sequences, Jaccard
+    /// similarity 0.6.
     pub fn new<S: AsRef<str>>(bench: &[S]) -> Self {
         Self::with_thresholds(bench, 0.5, 0.6)
     }
 
-    /// Indexes the texts of a bench. A bench text is found in another text if that contains at least `min_share` of its
-    /// sequences of eight words, or if their Jaccard similarity is at least `min_jaccard`. Texts with fewer than eight words
-    /// are only found if the whole texts are equal.
+    /// Indexes the texts of a bench. A bench text is found in another text if that contains at least
+    /// `min_share` of its sequences of eight words, or if their Jaccard similarity is at least `min_jaccard`.
+    /// Texts with fewer than eight words are only found if the whole texts are equal.
     pub fn with_thresholds<S: AsRef<str>>(bench: &[S], min_share: f64, min_jaccard: f64) -> Self {
-        let exact = bench.iter().enumerate().rev().map(|(at, text)| (normalised(text.as_ref()), at)).filter(|(text, _)| !text.is_empty());
+        let exact = bench
+            .iter()
+            .enumerate()
+            .rev()
+            .map(|(at, text)| (normalised(text.as_ref()), at))
+            .filter(|(text, _)| !text.is_empty());
         Self {
             exact: exact.collect(),
             sequences: Index::new(bench, SEQUENCE),
@@ -111,8 +117,13 @@ impl Contamination {
     ///
     /// # Errors
     /// The first error of the stream.
-    pub fn report<E>(&self, texts: impl IntoIterator<Item = Result<String, E>>, limit: usize) -> Result<ContaminationReport, E> {
-        let mut report = ContaminationReport { bench: self.sequences.counts.len(), ..ContaminationReport::default() };
+    pub fn report<E>(
+        &self,
+        texts: impl IntoIterator<Item = Result<String, E>>,
+        limit: usize,
+    ) -> Result<ContaminationReport, E> {
+        let mut report =
+            ContaminationReport { bench: self.sequences.counts.len(), ..ContaminationReport::default() };
         let mut of_bench = BTreeSet::new();
         for text in texts {
             let text = text?;
@@ -123,24 +134,30 @@ impl Contamination {
             if report.examples.len() < limit {
                 let excerpt = text.chars().take(100).collect::<String>().replace('\n', " ");
                 let (row, bench, by) = (report.train, hit.bench + 1, hit.by);
-                report.examples.push(format!("text {row} overlaps with bench text {bench} ({by}): {excerpt}"));
+                report
+                    .examples
+                    .push(format!("text {row} overlaps with bench text {bench} ({by}): {excerpt}"));
             }
         }
         report.bench_found = of_bench.len();
         Ok(report)
     }
 
-    /// The bench text that overlaps with a text, if there is one; of several, the one with the largest overlap.
+    /// The bench text that overlaps with a text, if there is one; of several, the one with the largest
+    /// overlap.
     pub fn check(&self, text: &str) -> Option<Contaminated> {
         if let Some(&bench) = self.exact.get(&normalised(text)) {
             return Some(Contaminated { bench, by: Overlap::Exact });
         }
-        let best = |found: Vec<(usize, f64)>| found.into_iter().reduce(|best, next| if next.1 > best.1 { next } else { best });
+        let best = |found: Vec<(usize, f64)>| {
+            found.into_iter().reduce(|best, next| if next.1 > best.1 { next } else { best })
+        };
         let share = |common: usize, bench: usize, _: usize| common as f64 / bench as f64;
         if let Some((bench, share)) = best(self.sequences.common(text, share, self.min_share)) {
             return Some(Contaminated { bench, by: Overlap::Sequences { share } });
         }
-        let jaccard = |common: usize, bench: usize, text: usize| common as f64 / (bench + text - common) as f64;
+        let jaccard =
+            |common: usize, bench: usize, text: usize| common as f64 / (bench + text - common) as f64;
         best(self.shingles.common(text, jaccard, self.min_jaccard))
             .map(|(bench, jaccard)| Contaminated { bench, by: Overlap::Near { jaccard } })
     }
@@ -157,7 +174,8 @@ struct Index {
 
 impl Index {
     fn new<S: AsRef<str>>(bench: &[S], size: usize) -> Self {
-        let (mut texts, mut counts): (HashMap<u64, Vec<u32>>, _) = (HashMap::new(), Vec::with_capacity(bench.len()));
+        let (mut texts, mut counts): (HashMap<u64, Vec<u32>>, _) =
+            (HashMap::new(), Vec::with_capacity(bench.len()));
         for (at, text) in bench.iter().enumerate() {
             let sequences = distinct(text.as_ref(), size);
             counts.push(sequences.len());
@@ -168,16 +186,24 @@ impl Index {
         Self { size, texts, counts }
     }
 
-    /// The bench texts with a similarity of at least `least`, in order. `measure` computes it from the number of common
-    /// sequences, of the bench text's and of the text's.
-    fn common(&self, text: &str, measure: impl Fn(usize, usize, usize) -> f64, least: f64) -> Vec<(usize, f64)> {
+    /// The bench texts with a similarity of at least `least`, in order. `measure` computes it from the number
+    /// of common sequences, of the bench text's and of the text's.
+    fn common(
+        &self,
+        text: &str,
+        measure: impl Fn(usize, usize, usize) -> f64,
+        least: f64,
+    ) -> Vec<(usize, f64)> {
         let sequences = distinct(text, self.size);
         let mut common: HashMap<u32, usize> = HashMap::new();
         for at in sequences.iter().filter_map(|sequence| self.texts.get(sequence)).flatten() {
             *common.entry(*at).or_default() += 1;
         }
-        let measured = |(at, common): (u32, usize)| (at as usize, measure(common, self.counts[at as usize], sequences.len()));
-        let mut found: Vec<(usize, f64)> = common.into_iter().map(measured).filter(|(_, measure)| *measure >= least).collect();
+        let measured = |(at, common): (u32, usize)| {
+            (at as usize, measure(common, self.counts[at as usize], sequences.len()))
+        };
+        let mut found: Vec<(usize, f64)> =
+            common.into_iter().map(measured).filter(|(_, measure)| *measure >= least).collect();
         found.sort_unstable_by_key(|(at, _)| *at);
         found
     }

@@ -63,9 +63,9 @@ impl Unfit {
 
 /// Common words; nearly every English sentence contains one of them.
 const ENGLISH: [&str; 40] = [
-    "the", "a", "an", "is", "are", "was", "of", "to", "in", "and", "for", "on", "with", "how", "what", "why", "who", "when", "where",
-    "which", "can", "do", "does", "i", "you", "my", "me", "it", "this", "that", "write", "give", "make", "tell", "explain", "list", "find",
-    "name", "create", "describe",
+    "the", "a", "an", "is", "are", "was", "of", "to", "in", "and", "for", "on", "with", "how", "what", "why",
+    "who", "when", "where", "which", "can", "do", "does", "i", "you", "my", "me", "it", "this", "that",
+    "write", "give", "make", "tell", "explain", "list", "find", "name", "create", "describe",
 ];
 
 /// Phrases, in lower case, that give the model a persona.
@@ -88,8 +88,16 @@ const PERSONA: [&str; 16] = [
     "from now on you",
 ];
 /// Markers, in lower case, of a system message.
-const SYSTEM_MARKS: [&str; 8] =
-    ["system:", "### system", "<<sys>>", "<|system|>", "<|im_start|>system", "[system]", "system prompt:", "system message:"];
+const SYSTEM_MARKS: [&str; 8] = [
+    "system:",
+    "### system",
+    "<<sys>>",
+    "<|system|>",
+    "<|im_start|>system",
+    "[system]",
+    "system prompt:",
+    "system message:",
+];
 
 impl Filter {
     /// Why an instruction is unfit, if it is.
@@ -123,10 +131,13 @@ fn garbled(text: &str) -> bool {
         return true;
     }
     let mut run = (None, 0);
-    let longest = text.chars().filter(|character| !character.is_whitespace() && !"-=_.*#~".contains(*character)).map(|character| {
-        run = if run.0 == Some(character) { (run.0, run.1 + 1) } else { (Some(character), 1) };
-        run.1
-    });
+    let longest = text
+        .chars()
+        .filter(|character| !character.is_whitespace() && !"-=_.*#~".contains(*character))
+        .map(|character| {
+            run = if run.0 == Some(character) { (run.0, run.1 + 1) } else { (Some(character), 1) };
+            run.1
+        });
     if longest.max().unwrap_or_default() >= 20 {
         return true;
     }
@@ -142,17 +153,19 @@ fn english(text: &str, words: &[String]) -> bool {
         return false;
     }
     let known = words.iter().filter(|word| ENGLISH.contains(&word.as_str())).count();
-    // A few words may include none of them ("Capital of France?"); a long text in another language includes one by chance.
+    // A few words may include none of them ("Capital of France?"); a long text in another language includes
+    // one by chance.
     if words.len() < 8 { known > 0 || words.len() < 5 } else { known * 12 >= words.len() }
 }
 
 fn persona(text: &str) -> bool {
     let lower = text.trim_start().to_lowercase();
     let start: String = lower.chars().take(200).collect();
-    PERSONA
-        .iter()
-        .any(|opening| start.starts_with(opening) || start.contains(&format!(". {opening}")) || start.contains(&format!("\n{opening}")))
-        || SYSTEM_MARKS.iter().any(|mark| lower.starts_with(mark) || lower.contains(&format!("\n{mark}")))
+    PERSONA.iter().any(|opening| {
+        start.starts_with(opening)
+            || start.contains(&format!(". {opening}"))
+            || start.contains(&format!("\n{opening}"))
+    }) || SYSTEM_MARKS.iter().any(|mark| lower.starts_with(mark) || lower.contains(&format!("\n{mark}")))
 }
 
 #[cfg(test)]

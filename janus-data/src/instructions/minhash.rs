@@ -1,4 +1,5 @@
-//! Near-duplicates by MinHash and locality-sensitive hashing (Broder 1997; Leskovec, Rajaraman, Ullman, chapter 3).
+//! Near-duplicates by MinHash and locality-sensitive hashing (Broder 1997; Leskovec, Rajaraman, Ullman,
+//! chapter 3).
 
 use rayon::prelude::*;
 
@@ -64,10 +65,13 @@ impl NearDuplicates {
 
         let mut groups = Groups::new(texts.len());
         let mut band: Vec<(u64, u32)> = Vec::with_capacity(texts.len());
-        let wordless: Vec<bool> = texts.par_iter().map(|text| !text.as_ref().contains(char::is_alphanumeric)).collect();
+        let wordless: Vec<bool> =
+            texts.par_iter().map(|text| !text.as_ref().contains(char::is_alphanumeric)).collect();
         for number in 0..bands {
             band.clear();
-            band.extend((0..texts.len()).filter(|&at| !wordless[at]).map(|at| (keys[at * bands + number], at as u32)));
+            band.extend(
+                (0..texts.len()).filter(|&at| !wordless[at]).map(|at| (keys[at * bands + number], at as u32)),
+            );
             band.par_sort_unstable();
             for bucket in band.chunk_by(|one, next| one.0 == next.0) {
                 let first = bucket[0].1 as usize;
@@ -81,7 +85,8 @@ impl NearDuplicates {
                 }
             }
         }
-        let repeats = (0..texts.len()).map(|at| Some(groups.first(at)).filter(|&first| first != at)).collect();
+        let repeats =
+            (0..texts.len()).map(|at| Some(groups.first(at)).filter(|&first| first != at)).collect();
         Duplicates { repeats }
     }
 
@@ -151,12 +156,14 @@ pub(super) fn shingles(text: &str, size: usize, hashes: &mut Vec<u64>) {
     }
     let size = size.clamp(1, hashes.len().max(1));
     for at in 0..(hashes.len() + 1).saturating_sub(size) {
-        hashes[at] = hashes[at..at + size].iter().fold(0, |sequence: u64, &word| mix(sequence.rotate_left(7) ^ word));
+        hashes[at] =
+            hashes[at..at + size].iter().fold(0, |sequence: u64, &word| mix(sequence.rotate_left(7) ^ word));
     }
     hashes.truncate((hashes.len() + 1).saturating_sub(size));
 }
 
-/// Whether a character is a word of its own: scripts that are written without spaces between words are cut into characters.
+/// Whether a character is a word of its own: scripts that are written without spaces between words are cut
+/// into characters.
 pub(crate) fn is_word(character: char) -> bool {
     let scripts = [
         '\u{0e00}'..='\u{0eff}',   // Thai, Lao
@@ -169,7 +176,9 @@ pub(crate) fn is_word(character: char) -> bool {
         '\u{f900}'..='\u{faff}',   // Han, compatibility
         '\u{20000}'..='\u{323af}', // Han, extensions B to H
     ];
-    character >= '\u{0e00}' && character.is_alphanumeric() && scripts.iter().any(|script| script.contains(&character))
+    character >= '\u{0e00}'
+        && character.is_alphanumeric()
+        && scripts.iter().any(|script| script.contains(&character))
 }
 
 const FNV_PRIME: u64 = 0x0100_0000_01b3;
@@ -251,15 +260,28 @@ mod tests {
             let expected = 1.0 - (1.0 - f64::powi(jaccard, 8)).powi(14);
             let share = found as f64 / 400.0;
             // Four standard errors.
-            assert!((share - expected).abs() < 4.0 * (expected * (1.0 - expected) / 400.0).sqrt() + 0.01, "{share} for {expected}");
+            assert!(
+                (share - expected).abs() < 4.0 * (expected * (1.0 - expected) / 400.0).sqrt() + 0.01,
+                "{share} for {expected}"
+            );
         }
     }
 
     #[test]
     fn groups_are_represented_by_their_first_text_and_wordless_texts_have_none() {
         let base = "the quick brown fox jumps over the lazy dog while the sun is slowly setting in the far west behind old hills";
-        let texts = ["!!!", base, "something else entirely that nobody else says", &format!("{base} today"), "???", &base.to_uppercase()];
-        assert_eq!(NearDuplicates::default().find(&texts).repeats, [None, None, None, Some(1), None, Some(1)]);
+        let texts = [
+            "!!!",
+            base,
+            "something else entirely that nobody else says",
+            &format!("{base} today"),
+            "???",
+            &base.to_uppercase(),
+        ];
+        assert_eq!(
+            NearDuplicates::default().find(&texts).repeats,
+            [None, None, None, Some(1), None, Some(1)]
+        );
         assert!(NearDuplicates::default().find::<&str>(&[]).repeats.is_empty());
     }
 }

@@ -45,9 +45,15 @@ pub struct Planted {
 }
 
 impl NearDuplicates {
-    /// Appends copies of the first `copies` texts, each with `percent` of its words replaced, and measures how many are
-    /// found.
-    pub fn planted(&self, mut texts: Vec<String>, copies: usize, percent: usize, rng: &mut impl Rng) -> Planted {
+    /// Appends copies of the first `copies` texts, each with `percent` of its words replaced, and measures
+    /// how many are found.
+    pub fn planted(
+        &self,
+        mut texts: Vec<String>,
+        copies: usize,
+        percent: usize,
+        rng: &mut impl Rng,
+    ) -> Planted {
         let (all, copies) = (texts.len(), copies.min(texts.len()));
         let mut mean_jaccard = 0.0;
         for at in 0..copies {
@@ -78,8 +84,9 @@ impl NearDuplicates {
         1.0 - (1.0 - jaccard.powi(self.rows as i32)).powi(self.bands as i32)
     }
 
-    /// Measures the recall of candidates on generated pairs: texts of 60 to 200 words, and copies of them in which some
-    /// words are replaced. The pairs are grouped by their similarity into `bins` of equal width from 0 to 1. No pair is equal.
+    /// Measures the recall of candidates on generated pairs: texts of 60 to 200 words, and copies of them in
+    /// which some words are replaced. The pairs are grouped by their similarity into `bins` of equal width
+    /// from 0 to 1. No pair is equal.
     pub fn recall(&self, pairs: usize, bins: usize, seed: u64) -> Vec<Recall> {
         let mut rng = stream(seed, "near-duplicate recall");
         let mut texts = Vec::with_capacity(2 * pairs);
@@ -91,7 +98,9 @@ impl NearDuplicates {
             let mut positions: Vec<usize> = (0..count).collect();
             positions.shuffle(&mut rng);
             let mut copy = words.clone();
-            positions[..edits].iter().for_each(|&position| copy[position] = format!("x{:x}", rng.random::<u64>()));
+            positions[..edits]
+                .iter()
+                .for_each(|&position| copy[position] = format!("x{:x}", rng.random::<u64>()));
             texts.extend([words.join(" "), copy.join(" ")]);
         }
         // With a minimum of 0, all texts that share a bucket are candidates.
@@ -127,9 +136,14 @@ mod tests {
     #[test]
     fn a_copy_with_few_replaced_words_is_found() {
         let mut rng = stream(0, "planted");
-        let texts = (0..40).map(|text| (0..100).map(|word| format!("w{text}x{word}")).collect::<Vec<_>>().join(" ")).collect();
+        let texts = (0..40)
+            .map(|text| (0..100).map(|word| format!("w{text}x{word}")).collect::<Vec<_>>().join(" "))
+            .collect();
         let planted = NearDuplicates::default().planted(texts, 20, 1, &mut rng);
-        assert!(planted.mean_jaccard > 0.6 && planted.recall > 0.9 && planted.precision == Some(1.0), "{planted:?}");
+        assert!(
+            planted.mean_jaccard > 0.6 && planted.recall > 0.9 && planted.precision == Some(1.0),
+            "{planted:?}"
+        );
     }
 
     #[test]

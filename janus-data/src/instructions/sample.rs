@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use janus_core::stream;
 use rand::seq::SliceRandom;
 
-/// Draws `count` positions as evenly as possible over the strata. Strata smaller than an even share are taken whole, and the
-/// others share the rest. The result is sorted and depends only on the arguments.
+/// Draws `count` positions as evenly as possible over the strata. Strata smaller than an even share are taken
+/// whole, and the others share the rest. The result is sorted and depends only on the arguments.
 ///
 /// ```
 /// use janus_data::instructions::stratified;

@@ -1,8 +1,8 @@
 //! The rule-based grader of Mini: scores any text from 1 to 5 for each preference of a set, with the reason.
 //!
-//! A score is the minimum of two values. The first is how well the response shows the preference, minus a penalty for
-//! competing preferences that it shows. The second is a bound from the truth of the content, so that a well-formed text
-//! without content earns nothing.
+//! A score is the minimum of two values. The first is how well the response shows the preference, minus a
+//! penalty for competing preferences that it shows. The second is a bound from the truth of the content, so
+//! that a well-formed text without content earns nothing.
 
 use std::sync::LazyLock;
 
@@ -56,7 +56,8 @@ pub fn grade(record: &BenchRecord, response: &str) -> Result<Vec<Grade>> {
 /// The score that the truth of a response allows, and its grades.
 pub(super) fn truth_and_grades(record: &BenchRecord, response: &str) -> Result<(Score, Vec<Grade>)> {
     let not_mini = |problem| Error::NotMini { id: record.id.clone().unwrap_or_default(), problem };
-    let (family, topic) = understand(&record.prompt).ok_or_else(|| not_mini(NotMini::Question { prompt: record.prompt.clone() }))?;
+    let (family, topic) = understand(&record.prompt)
+        .ok_or_else(|| not_mini(NotMini::Question { prompt: record.prompt.clone() }))?;
     let set = record.preference_set.as_ref().ok_or_else(|| not_mini(NotMini::NoPreferenceSet))?;
     let reading = Reading::new(family, topic, response);
     let truth = reading.truth();
@@ -69,8 +70,8 @@ pub(super) fn truth_and_grades(record: &BenchRecord, response: &str) -> Result<(
     Ok((Score::nearest(truth.0), grades))
 }
 
-/// Scores how well a response answers a Mini question, whatever its style: only the bound from the truth. `None` if the
-/// question is not one of Mini's.
+/// Scores how well a response answers a Mini question, whatever its style: only the bound from the truth.
+/// `None` if the question is not one of Mini's.
 pub fn grade_truth(prompt: &str, response: &str) -> Option<Grade> {
     let (family, topic) = understand(prompt)?;
     let (bound, why) = Reading::new(family, topic, response).truth();
@@ -88,7 +89,8 @@ struct Reading<'a> {
 }
 
 /// The words of every fact, topic by topic.
-static FACTS: LazyLock<Vec<[Vec<String>; 5]>> = LazyLock::new(|| TOPICS.iter().map(|topic| topic.facts.map(words)).collect());
+static FACTS: LazyLock<Vec<[Vec<String>; 5]>> =
+    LazyLock::new(|| TOPICS.iter().map(|topic| topic.facts.map(words)).collect());
 
 /// Minimum recall of a unit's words for the unit to count as present.
 const PRESENT: f64 = 0.8;
@@ -98,8 +100,12 @@ const COMPETING: f64 = 0.75;
 impl<'a> Reading<'a> {
     fn new(family: Family, topic: &'static Topic, text: &'a str) -> Self {
         let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        let sentences =
-            lines.iter().flat_map(|line| body(line).split(['.', '!', '?', ';'])).map(words).filter(|words| !words.is_empty()).collect();
+        let sentences = lines
+            .iter()
+            .flat_map(|line| body(line).split(['.', '!', '?', ';']))
+            .map(words)
+            .filter(|words| !words.is_empty())
+            .collect();
         Self { family, topic, text: text.trim(), lines, sentences }
     }
 
@@ -140,7 +146,8 @@ impl<'a> Reading<'a> {
         }
         let requested = self.family.fact(self.topic);
         let recall = self.found(requested);
-        let others = self.topic.facts.iter().filter(|fact| **fact != requested && self.found(fact) >= PRESENT).count();
+        let others =
+            self.topic.facts.iter().filter(|fact| **fact != requested && self.found(fact) >= PRESENT).count();
         let (mut bound, mut why) = match recall {
             r if r >= 0.95 => (5, "the answer is true".to_string()),
             r if r >= PRESENT => (4, "the answer is nearly complete".into()),
@@ -200,7 +207,11 @@ impl<'a> Reading<'a> {
     }
 
     fn repeated(&self) -> usize {
-        self.sentences.iter().enumerate().filter(|(i, sentence)| self.sentences[..*i].contains(sentence)).count()
+        self.sentences
+            .iter()
+            .enumerate()
+            .filter(|(i, sentence)| self.sentences[..*i].contains(sentence))
+            .count()
     }
 
     /// Number of sentences that are neither a fact nor a unit of any preference for this topic.
@@ -271,7 +282,8 @@ impl<'a> Reading<'a> {
             }
             _ => {
                 let units = self.units(feature);
-                let found = |unit: &Vec<String>| self.sentences.iter().map(|s| recall(unit, s)).fold(0.0, f64::max);
+                let found =
+                    |unit: &Vec<String>| self.sentences.iter().map(|s| recall(unit, s)).fold(0.0, f64::max);
                 units.iter().map(found).sum::<f64>() / units.len().max(1) as f64
             }
         }
@@ -305,9 +317,13 @@ impl<'a> Reading<'a> {
 
     /// Share of the sentences that are alone on a line without a bullet, number or label.
     fn own_lines(&self) -> f64 {
-        let bare =
-            |line: &&&str| body(line) == **line && body(line).split(['.', '!', '?', ';']).filter(|s| !words(s).is_empty()).count() == 1;
-        let letter = |line: &&&str| WARM.iter().chain(&FORMAL).any(|part| recall(&words(part), &words(line)) >= PRESENT);
+        let bare = |line: &&&str| {
+            body(line) == **line
+                && body(line).split(['.', '!', '?', ';']).filter(|s| !words(s).is_empty()).count() == 1
+        };
+        let letter = |line: &&&str| {
+            WARM.iter().chain(&FORMAL).any(|part| recall(&words(part), &words(line)) >= PRESENT)
+        };
         let alone = self.lines.iter().filter(|line| bare(line) && !letter(line)).count();
         if self.lines.len() < 2 { 0.0 } else { alone as f64 / self.sentences.len().max(1) as f64 }
     }
@@ -329,14 +345,16 @@ impl<'a> Reading<'a> {
     }
 
     fn letter(&self, [open, close]: [&str; 2]) -> f64 {
-        let at = |line: Option<&&str>, part: &str| line.map_or(0.0, |line| recall(&words(part), &words(line)));
+        let at =
+            |line: Option<&&str>, part: &str| line.map_or(0.0, |line| recall(&words(part), &words(line)));
         let open = at(self.lines.first(), open);
         let close = if self.lines.len() < 2 { 0.0 } else { at(self.lines.last(), close) };
         (open + close) / 2.0
     }
 }
 
-/// Whether a feature is the absence of something. Short texts have it by chance, so it does not count as competing.
+/// Whether a feature is the absence of something. Short texts have it by chance, so it does not count as
+/// competing.
 fn is_absence(feature: Feature) -> bool {
     matches!(feature, Feature::OnlyAnswer | Feature::Telegram)
 }
@@ -368,7 +386,10 @@ fn body(line: &str) -> &str {
         return rest.trim_start();
     }
     if number(line).is_some() {
-        return line.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start_matches(['.', ')']).trim_start();
+        return line
+            .trim_start_matches(|c: char| c.is_ascii_digit())
+            .trim_start_matches(['.', ')'])
+            .trim_start();
     }
     label(line).unwrap_or(line)
 }

@@ -55,6 +55,12 @@ impl Mini {
         write_records(path("helpful"), &helpful)?;
         write_records(path("dev"), &dev)?;
         write_records(path("bench"), &bench)?;
-        Ok(MiniFiles { train: train.len(), pairs: pairs.len(), helpful: helpful.len(), dev: dev.len(), bench: bench.len() })
+        Ok(MiniFiles {
+            train: train.len(),
+            pairs: pairs.len(),
+            helpful: helpful.len(),
+            dev: dev.len(),
+            bench: bench.len(),
+        })
     }
 }

@@ -9,8 +9,8 @@ use rand::Rng;
 use super::Split;
 use super::topics::{TOPICS, Topic};
 
-/// An instruction family, which asks for one of the five facts of a topic. The five families correspond to the five sources
-/// of the paper's bench.
+/// An instruction family, which asks for one of the five facts of a topic. The five families correspond to
+/// the five sources of the paper's bench.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Family {
     /// What the topic looks like.
@@ -27,7 +27,8 @@ pub enum Family {
 
 impl Family {
     /// All five, in the order of [`Topic::facts`].
-    pub const ALL: [Family; 5] = [Family::Appearance, Family::Place, Family::Working, Family::Use, Family::Surprise];
+    pub const ALL: [Family; 5] =
+        [Family::Appearance, Family::Place, Family::Working, Family::Use, Family::Surprise];
 
     /// The name of the family, which is the source in records.
     pub fn as_str(self) -> &'static str {
@@ -55,15 +56,16 @@ impl fmt::Display for Family {
 /// Number of phrasings of each family.
 pub const PHRASINGS: usize = FRAMES.len() * CLAUSES[0].len();
 
-/// The split that a phrasing belongs to. Twelve are for training, four for dev and four for the bench. Every frame and every
-/// clause occurs in training.
+/// The split that a phrasing belongs to. Twelve are for training, four for dev and four for the bench. Every
+/// frame and every clause occurs in training.
 pub fn phrasing_split(index: usize) -> Split {
     let clauses = CLAUSES[0].len();
     super::pair_split(index / clauses, index % clauses)
 }
 
 /// The frames of a question, around a clause.
-static FRAMES: [&str; 5] = ["Tell me {}.", "Can you explain {}?", "I would like to know {}.", "Please say {}.", "Do you know {}?"];
+static FRAMES: [&str; 5] =
+    ["Tell me {}.", "Can you explain {}?", "I would like to know {}.", "Please say {}.", "Do you know {}?"];
 
 /// The clauses of each family, around the topic's name.
 #[rustfmt::skip]
@@ -104,9 +106,11 @@ pub fn instruction(family: Family, topic: &Topic, index: usize) -> String {
 /// The family and the topic of a question; `None` if it is not one of Mini's.
 pub fn understand(prompt: &str) -> Option<(Family, &'static Topic)> {
     static QUESTIONS: LazyLock<HashMap<String, (Family, &'static Topic)>> = LazyLock::new(|| {
-        let families = Family::ALL.into_iter().flat_map(|family| (0..PHRASINGS).map(move |index| (family, index)));
-        let questions =
-            families.flat_map(|(family, index)| TOPICS.iter().map(move |topic| (instruction(family, topic, index), (family, topic))));
+        let families =
+            Family::ALL.into_iter().flat_map(|family| (0..PHRASINGS).map(move |index| (family, index)));
+        let questions = families.flat_map(|(family, index)| {
+            TOPICS.iter().map(move |topic| (instruction(family, topic, index), (family, topic)))
+        });
         questions.collect()
     });
     QUESTIONS.get(prompt.trim()).copied()

@@ -1,10 +1,10 @@
-//! Multifaceted Mini: a small synthetic world in which rules score the truth of an answer and its fit to a reader. It takes the
-//! place of the Multifaceted Collection and Bench, without any download.
+//! Multifaceted Mini: a small synthetic world in which rules score the truth of an answer and its fit to a
+//! reader. It takes the place of the Multifaceted Collection and Bench, without any download.
 //!
 //! * Sixty topics with facts, five instruction families, forty preferences (two for each of the
 //!   published subdimensions): 10,000 preference combinations.
-//! * [`Mini::train`] gives training rows, [`Mini::eval`] evaluation rows, [`Mini::documents`] plain text of the same world
-//!   without any instruction.
+//! * [`Mini::train`] gives training rows, [`Mini::eval`] evaluation rows, [`Mini::documents`] plain text of
+//!   the same world without any instruction.
 //! * [`grade`] scores any text against a record's four preferences; [`grade_truth`] scores the answer alone.
 //!
 //! The three [`Split`]s never share a preference combination, a wording (a paraphrase of a preference),
@@ -56,7 +56,8 @@ pub const UNIFORM_SYSTEM: &str = "You are a helpful assistant.";
 /// Number of system messages for each instruction of a bench, as in the paper (section 3).
 pub const SYSTEMS_PER_INSTRUCTION: usize = 3;
 
-/// A split of the world. Each combination of preferences, wording, sentence plan and phrasing belongs to exactly one.
+/// A split of the world. Each combination of preferences, wording, sentence plan and phrasing belongs to
+/// exactly one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Split {
     /// For training.
@@ -78,8 +79,8 @@ impl Split {
     }
 }
 
-/// The split of a pair of parts, the first one of five and the second one of four. A fifth of the pairs is for dev, a fifth
-/// for the bench, and every part occurs in training.
+/// The split of a pair of parts, the first one of five and the second one of four. A fifth of the pairs is
+/// for dev, a fifth for the bench, and every part occurs in training.
 fn pair_split(first: usize, second: usize) -> Split {
     match (first + second) % 5 {
         0 => Split::Bench,
@@ -148,13 +149,13 @@ impl Mini {
         Self { seed }
     }
 
-    /// Plain text: `count` pages, each with one to three short articles. An article has a heading, usually keywords, and a
-    /// passage that shows what the keywords name: one to four preferences of a combination of the train split. The pages
-    /// contain no system message, no question and no wording of a system message.
+    /// Plain text: `count` pages, each with one to three short articles. An article has a heading, usually
+    /// keywords, and a passage that shows what the keywords name: one to four preferences of a combination of
+    /// the train split. The pages contain no system message, no question and no wording of a system message.
     ///
-    /// Pages with several articles teach that the last heading counts, whatever precedes it. Without them, a model that was
-    /// tuned on one short system message breaks down with a long one. Articles with few keywords teach the meaning of each
-    /// keyword before several have to be distinguished.
+    /// Pages with several articles teach that the last heading counts, whatever precedes it. Without them, a
+    /// model that was tuned on one short system message breaks down with a long one. Articles with few
+    /// keywords teach the meaning of each keyword before several have to be distinguished.
     pub fn documents(&self, count: usize) -> Vec<String> {
         let mut rng = stream(self.seed, "mini documents");
         let mut cycle = Cycle::new(&mut rng);
@@ -167,7 +168,8 @@ impl Mini {
 
     /// `count` training rows. Row i has the same question whatever `distinct` is.
     ///
-    /// With `distinct`, the system messages are drawn from a pool of that size; without it, each row has its own.
+    /// With `distinct`, the system messages are drawn from a pool of that size; without it, each row has its
+    /// own.
     pub fn train(&self, count: usize, distinct: Option<NonZeroUsize>) -> Vec<SftRecord> {
         let pool = distinct.map(|size| self.systems(size.get()));
         let mut questions = stream(self.seed, "mini train questions");
@@ -230,9 +232,16 @@ impl Mini {
     pub fn questions(split: Split) -> Vec<MiniQuestion> {
         let questions = |family: Family, topic: &'static Topic| {
             let usable = (0..PHRASINGS).filter(move |&phrasing| phrasing_split(phrasing) == split);
-            usable.map(move |phrasing| MiniQuestion { family, topic, prompt: instruction(family, topic, phrasing) })
+            usable.map(move |phrasing| MiniQuestion {
+                family,
+                topic,
+                prompt: instruction(family, topic, phrasing),
+            })
         };
-        topics().iter().flat_map(|topic| Family::ALL.into_iter().flat_map(move |family| questions(family, topic))).collect()
+        topics()
+            .iter()
+            .flat_map(|topic| Family::ALL.into_iter().flat_map(move |family| questions(family, topic)))
+            .collect()
     }
 
     /// A pool of `size` different system messages of the train split.
@@ -264,7 +273,8 @@ fn article(cycle: &mut Cycle, rng: &mut ChaCha8Rng) -> String {
     let features: Vec<Feature> = shown.iter().map(|member| member.feature).collect();
     let text = passage(family, topic, &features);
     shown.shuffle(rng);
-    let keywords: Vec<&str> = shown.iter().map(|member| member.keywords().choose(rng).copied().unwrap_or(member.name)).collect();
+    let keywords: Vec<&str> =
+        shown.iter().map(|member| member.keywords().choose(rng).copied().unwrap_or(member.name)).collect();
     let (heading, keywords) = (heading(family, topic, rng), keywords.join(", "));
     match rng.random_range(0..5) {
         0 => format!("{heading}\n{text}"),
@@ -273,7 +283,8 @@ fn article(cycle: &mut Cycle, rng: &mut ChaCha8Rng) -> String {
     }
 }
 
-/// A combination of the split that differs from `other` in one to four dimensions. Their number is drawn uniformly.
+/// A combination of the split that differs from `other` in one to four dimensions. Their number is drawn
+/// uniformly.
 fn another_combination(split: Split, other: Combination, rng: &mut ChaCha8Rng) -> Combination {
     loop {
         let mut drawn = other;
@@ -301,7 +312,8 @@ fn preference_set(members: &[&MiniPreference; 4]) -> PreferenceSet {
     }
 }
 
-/// All questions in a shuffled order, which is shuffled again after each pass, so that each question occurs equally often.
+/// All questions in a shuffled order, which is shuffled again after each pass, so that each question occurs
+/// equally often.
 struct Cycle {
     order: Vec<(Family, &'static Topic)>,
     next: usize,
@@ -309,7 +321,8 @@ struct Cycle {
 
 impl Cycle {
     fn new(rng: &mut ChaCha8Rng) -> Self {
-        let mut order: Vec<_> = topics().iter().flat_map(|topic| Family::ALL.map(|family| (family, topic))).collect();
+        let mut order: Vec<_> =
+            topics().iter().flat_map(|topic| Family::ALL.map(|family| (family, topic))).collect();
         order.shuffle(rng);
         Self { order, next: 0 }
     }

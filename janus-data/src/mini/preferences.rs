@@ -1,4 +1,5 @@
-//! The preferences of Mini: forty, two for each published subdimension, each with twenty wordings (paraphrases).
+//! The preferences of Mini: forty, two for each published subdimension, each with twenty wordings
+//! (paraphrases).
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -43,8 +44,8 @@ const ENDINGS: usize = 4;
 /// Number of wordings of each preference.
 pub const WORDINGS: usize = OPENINGS * ENDINGS;
 
-/// The split that a wording belongs to. Twelve are for training, four for dev and four for the bench. Every opening and every
-/// ending occurs in training, so that a held-out wording can be understood from its parts.
+/// The split that a wording belongs to. Twelve are for training, four for dev and four for the bench. Every
+/// opening and every ending occurs in training, so that a held-out wording can be understood from its parts.
 pub fn wording_split(index: usize) -> Split {
     super::pair_split(index / ENDINGS, index % ENDINGS)
 }
@@ -60,13 +61,14 @@ impl MiniPreference {
         PREFERENCES.iter().filter(move |preference| preference.dimension == dimension)
     }
 
-    /// A clause that asks for it, an imperative without a full stop. `index` is below [`WORDINGS`]; see [`wording_split`].
+    /// A clause that asks for it, an imperative without a full stop. `index` is below [`WORDINGS`]; see
+    /// [`wording_split`].
     pub fn wording(&self, index: usize) -> String {
         format!("{} {}", self.openings[index / ENDINGS], self.endings[index % ENDINGS])
     }
 
-    /// Words that distinguish this preference from most others: its label, and the words of its wordings that occur in those of
-    /// at most one other preference.
+    /// Words that distinguish this preference from most others: its label, and the words of its wordings that
+    /// occur in those of at most one other preference.
     pub fn keywords(&self) -> &'static [&'static str] {
         let index = PREFERENCES.iter().position(|preference| preference.feature == self.feature).unwrap_or(0);
         &KEYWORDS[index]
@@ -81,7 +83,10 @@ impl MiniPreference {
     pub fn rubric(&self) -> Rubric {
         let what = self.name;
         Rubric {
-            criteria: format!("Does the response answer the question truly and serve a reader who wants this: {}", self.description),
+            criteria: format!(
+                "Does the response answer the question truly and serve a reader who wants this: {}",
+                self.description
+            ),
             score_descriptions: ScoreDescriptions::new([
                 format!("No trace of \"{what}\", or the question is not answered."),
                 format!("A trace of \"{what}\", or a true answer to another question."),
@@ -98,7 +103,8 @@ static KEYWORDS: LazyLock<Vec<Vec<&'static str>>> = LazyLock::new(|| {
         preference.openings.iter().chain(&preference.endings).flat_map(|part| part.split(' ')).collect()
     };
     let all: Vec<BTreeSet<&str>> = PREFERENCES.iter().map(words_of).collect();
-    let distinctive = |word: &&&str| word.len() > 3 && all.iter().filter(|words| words.contains(**word)).count() <= 2;
+    let distinctive =
+        |word: &&&str| word.len() > 3 && all.iter().filter(|words| words.contains(**word)).count() <= 2;
     let keywords = |(preference, words): (&MiniPreference, &BTreeSet<&'static str>)| {
         std::iter::once(preference.name).chain(words.iter().filter(distinctive).copied()).collect()
     };
@@ -258,7 +264,11 @@ mod tests {
     fn two_preferences_for_each_published_subdimension() {
         for (dimension, subdimensions) in PUBLISHED_SUBDIMENSIONS {
             for subdimension in subdimensions {
-                assert_eq!(MiniPreference::of(dimension).filter(|p| p.subdimension == subdimension).count(), 2, "{subdimension}");
+                assert_eq!(
+                    MiniPreference::of(dimension).filter(|p| p.subdimension == subdimension).count(),
+                    2,
+                    "{subdimension}"
+                );
             }
         }
         let features: HashSet<_> = PREFERENCES.iter().map(|p| p.feature).collect();
@@ -280,7 +290,9 @@ mod tests {
     fn held_out_wordings_consist_of_parts_that_occur_in_training() {
         let of = |split| (0..WORDINGS).filter(move |&index| wording_split(index) == split);
         assert_eq!([Split::Train, Split::Dev, Split::Bench].map(|split| of(split).count()), [12, 4, 4]);
-        let parts = |split| -> (HashSet<usize>, HashSet<usize>) { of(split).map(|index| (index / ENDINGS, index % ENDINGS)).unzip() };
+        let parts = |split| -> (HashSet<usize>, HashSet<usize>) {
+            of(split).map(|index| (index / ENDINGS, index % ENDINGS)).unzip()
+        };
         assert_eq!((parts(Split::Train).0.len(), parts(Split::Train).1.len()), (OPENINGS, ENDINGS));
     }
 }

@@ -24,8 +24,8 @@ impl Wanted {
     }
 }
 
-/// The sentences that a feature adds to a response about `topic`. Empty for a feature that only changes the form of other
-/// sentences.
+/// The sentences that a feature adds to a response about `topic`. Empty for a feature that only changes the
+/// form of other sentences.
 pub(super) fn unit(feature: Feature, family: Family, topic: &Topic, called: &str) -> Vec<String> {
     let kind = topic.kind();
     let one = |text: String| vec![text];
@@ -36,10 +36,14 @@ pub(super) fn unit(feature: Feature, family: Family, topic: &Topic, called: &str
         Feature::Reminder => one(format!("You will remember that it belongs to the {}.", kind.plural)),
         Feature::Field => one(format!("In {}, this is standard knowledge.", kind.field)),
         Feature::OpenQuestion => one(format!("Experts still argue about {}.", kind.open)),
-        Feature::Classification => one(format!("Classification: {}, {}, {}.", kind.field, kind.name, topic.term)),
+        Feature::Classification => {
+            one(format!("Classification: {}, {}, {}.", kind.field, kind.name, topic.term))
+        }
         Feature::Analogy => one(format!("It is like {}.", topic.analogy)),
         Feature::Wonder => one(format!("What would a day without the {called} be like?")),
-        Feature::MoreFacts => (1..3).map(|step| format!("It also {}.", topic.facts[(family as usize + step) % 5])).collect(),
+        Feature::MoreFacts => {
+            (1..3).map(|step| format!("It also {}.", topic.facts[(family as usize + step) % 5])).collect()
+        }
         Feature::WeakSide => one(format!("On the other hand, {}.", kind.drawback)),
         Feature::Summary => one(format!("To sum up, think of {}.", kind.gist)),
         Feature::Tip => one(format!("Try this: {}.", topic.tip)),
@@ -77,8 +81,8 @@ pub(super) fn unit(feature: Feature, family: Family, topic: &Topic, called: &str
 pub(super) const WARM: [&str; 2] = ["Hello, dear friend!", "Take care and all the best!"];
 pub(super) const FORMAL: [&str; 2] = ["Dear Sir or Madam,", "Yours faithfully, the assistant"];
 
-/// The gold response: the requested fact first, then the sentences of background knowledge, informativeness and
-/// harmlessness, all formatted in the style.
+/// The gold response: the requested fact first, then the sentences of background knowledge, informativeness
+/// and harmlessness, all formatted in the style.
 pub fn realise(family: Family, topic: &Topic, wanted: &Wanted) -> String {
     passage(family, topic, &wanted.features())
 }
@@ -103,13 +107,17 @@ pub(super) fn passage_with_fact(fact: &str, family: Family, topic: &Topic, featu
     let added = features.iter().filter(|&&feature| feature != Feature::Scene);
     let mut sentences = vec![lead];
     sentences.extend(added.flat_map(|&feature| unit(feature, family, topic, called)));
-    features.iter().find_map(|&style| in_style(&sentences, style, topic)).unwrap_or_else(|| sentences.join(" "))
+    features
+        .iter()
+        .find_map(|&style| in_style(&sentences, style, topic))
+        .unwrap_or_else(|| sentences.join(" "))
 }
 
 /// The sentences formatted in a style; `None` if the feature is not a style.
 fn in_style(sentences: &[String], style: Feature, topic: &Topic) -> Option<String> {
     let lines = |prefix: &dyn Fn(usize) -> String| {
-        let prefixed: Vec<String> = sentences.iter().enumerate().map(|(i, sentence)| prefix(i) + sentence).collect();
+        let prefixed: Vec<String> =
+            sentences.iter().enumerate().map(|(i, sentence)| prefix(i) + sentence).collect();
         prefixed.join("\n")
     };
     let paragraph = || sentences.join(" ");
@@ -119,12 +127,20 @@ fn in_style(sentences: &[String], style: Feature, topic: &Topic) -> Option<Strin
         Feature::Bullets => lines(&|_| "- ".into()),
         Feature::Numbers => lines(&|i| format!("{}. ", i + 1)),
         Feature::OneSentence => {
-            let bare: Vec<&str> = sentences.iter().map(|sentence| sentence.trim_end_matches(['.', '?'])).collect();
-            let joined: Vec<String> =
-                bare.iter().enumerate().map(|(i, part)| if i == 0 { (*part).into() } else { uncapitalised(part) }).collect();
+            let bare: Vec<&str> =
+                sentences.iter().map(|sentence| sentence.trim_end_matches(['.', '?'])).collect();
+            let joined: Vec<String> = bare
+                .iter()
+                .enumerate()
+                .map(|(i, part)| if i == 0 { (*part).into() } else { uncapitalised(part) })
+                .collect();
             joined.join("; ") + "."
         }
-        Feature::Telegram => sentences.iter().map(|sentence| capitalised(&without_articles(sentence))).collect::<Vec<_>>().join(" "),
+        Feature::Telegram => sentences
+            .iter()
+            .map(|sentence| capitalised(&without_articles(sentence)))
+            .collect::<Vec<_>>()
+            .join(" "),
         Feature::Warm => [WARM[0], &paragraph(), WARM[1]].join("\n"),
         Feature::Formal => [FORMAL[0], &paragraph(), FORMAL[1]].join("\n"),
         Feature::Exclaim => paragraph().replace(['.', '?'], "!"),
@@ -143,8 +159,10 @@ fn without_articles(sentence: &str) -> String {
     for word in sentence.split(' ') {
         if is_article(word) {
             // In "(a bird …)" the bracket stays when the article is dropped.
-            if let Some(bracket) =
-                word.strip_suffix(char::is_alphabetic).map(|w| w.trim_end_matches(char::is_alphabetic)).filter(|w| !w.is_empty())
+            if let Some(bracket) = word
+                .strip_suffix(char::is_alphabetic)
+                .map(|w| w.trim_end_matches(char::is_alphabetic))
+                .filter(|w| !w.is_empty())
             {
                 kept.push(bracket.into());
             }

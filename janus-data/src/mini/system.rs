@@ -37,7 +37,8 @@ pub fn plan_split(index: usize) -> Split {
     }
 }
 
-/// A system message of a split. The plan, the order of the preferences and their wordings are drawn from those of the split.
+/// A system message of a split. The plan, the order of the preferences and their wordings are drawn from
+/// those of the split.
 pub fn system_message(split: Split, preferences: &[&MiniPreference; 4], rng: &mut impl Rng) -> String {
     let usable: Vec<usize> = (0..WORDINGS).filter(|&i| wording_split(i) == split).collect();
     let clauses = preferences.map(|preference| preference.wording(usable.choose(rng).copied().unwrap_or(0)));

@@ -38,7 +38,8 @@ pub struct Topic {
     pub term: &'static str,
     /// What it is in plain words.
     pub gloss: &'static str,
-    /// One fact for each instruction family, in the order of [`super::Family::ALL`]; each completes "The {name}".
+    /// One fact for each instruction family, in the order of [`super::Family::ALL`]; each completes "The
+    /// {name}".
     pub facts: [&'static str; 5],
     /// Completes "It is like".
     pub analogy: &'static str,
@@ -171,7 +172,10 @@ mod tests {
             let own = [topic.name, topic.term, topic.gloss, topic.analogy, topic.tip, topic.caution];
             for text in own.into_iter().chain(topic.facts) {
                 assert!(seen.insert(text), "\"{text}\" occurs twice");
-                assert!(!text.contains(['.', '!', '?', ';', ':', '\n']), "\"{text}\" contains punctuation that ends a sentence");
+                assert!(
+                    !text.contains(['.', '!', '?', ';', ':', '\n']),
+                    "\"{text}\" contains punctuation that ends a sentence"
+                );
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Answers that are less helpful than a full and true one, with the typical mistakes of a small language model.
+//! Answers that are less helpful than a full and true one, with the typical mistakes of a small language
+//! model.
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -7,9 +8,15 @@ use super::realise::{passage, passage_with_fact};
 use super::topics::{TOPICS, Topic};
 use super::{Family, Feature};
 
-/// A response in the same style that is emptier, about something else, untrue, garbled, repetitive or cut off. Half of these
-/// responses state an untrue fact, often wrong in only a word or two, because truth matters most in an answer.
-pub(super) fn less_helpful(family: Family, topic: &'static Topic, features: &[Feature], rng: &mut ChaCha8Rng) -> String {
+/// A response in the same style that is emptier, about something else, untrue, garbled, repetitive or cut
+/// off. Half of these responses state an untrue fact, often wrong in only a word or two, because truth
+/// matters most in an answer.
+pub(super) fn less_helpful(
+    family: Family,
+    topic: &'static Topic,
+    features: &[Feature],
+    rng: &mut ChaCha8Rng,
+) -> String {
     let full = passage(family, topic, features);
     loop {
         let other = any(&TOPICS, rng);
@@ -46,7 +53,8 @@ fn mistaken_for(topic: &Topic, other: &Topic, rng: &mut ChaCha8Rng) -> Topic {
     }
 }
 
-/// A false statement: another fact, the halves of two facts, or the fact with words that are missing, wrong or garbled.
+/// A false statement: another fact, the halves of two facts, or the fact with words that are missing, wrong
+/// or garbled.
 fn untrue(family: Family, topic: &Topic, other: &Topic, rng: &mut ChaCha8Rng) -> String {
     let fact = family.fact(topic);
     let strange = any(&other.facts, rng);
@@ -54,7 +62,8 @@ fn untrue(family: Family, topic: &Topic, other: &Topic, rng: &mut ChaCha8Rng) ->
         0 => any(&topic.facts, rng).into(),
         1 => strange.into(),
         2 => {
-            let (start, end): (Vec<&str>, Vec<&str>) = (fact.split(' ').collect(), strange.split(' ').collect());
+            let (start, end): (Vec<&str>, Vec<&str>) =
+                (fact.split(' ').collect(), strange.split(' ').collect());
             [&start[..rng.random_range(1..=start.len())], &end[end.len() / 2..]].concat().join(" ")
         }
         3 => {

@@ -48,7 +48,9 @@ impl Damage {
         match self {
             Damage::Parquet(cause) => Error::Parquet { path: path.into(), rows, cause },
             // An error of the file system or of decompression, not of the content.
-            Damage::Arrow(ArrowError::IoError(_, source)) if source.kind() != io::ErrorKind::UnexpectedEof || codec != Codec::Plain => {
+            Damage::Arrow(ArrowError::IoError(_, source))
+                if source.kind() != io::ErrorKind::UnexpectedEof || codec != Codec::Plain =>
+            {
                 broken(path, codec, rows)(source)
             }
             Damage::Arrow(cause) => Error::Arrow { path: path.into(), rows, cause },
@@ -60,9 +62,12 @@ impl Batches {
     pub(super) fn parquet(path: &Path, file: File, options: &ReadOptions) -> Result<Self> {
         let damage = |error: ParquetError| Damage::Parquet(error);
         let open = || ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(BATCH).build();
-        let batches = caught(open, decoder_panicked).map_err(|error| damage(error).error(path, Codec::Plain, 0))?;
+        let batches =
+            caught(open, decoder_panicked).map_err(|error| damage(error).error(path, Codec::Plain, 0))?;
         let mut batches = batches;
-        let next = move || caught(|| batches.next().transpose().map_err(ParquetError::from), decoder_panicked).transpose();
+        let next = move || {
+            caught(|| batches.next().transpose().map_err(ParquetError::from), decoder_panicked).transpose()
+        };
         Ok(Self::new(std::iter::from_fn(next).map(move |batch| batch.map_err(damage)), Codec::Plain, options))
     }
 
@@ -76,7 +81,8 @@ impl Batches {
         let text = Tail { text, last: Vec::new(), complete: ended.clone() };
         let open = || StreamReader::try_new(text, None);
         let panicked = || ArrowError::IpcError("the decoder panicked".into());
-        let mut reader = Some(caught(open, panicked).map_err(|error| Damage::Arrow(error).error(path, codec, 0))?);
+        let mut reader =
+            Some(caught(open, panicked).map_err(|error| Damage::Arrow(error).error(path, codec, 0))?);
         let next = move || {
             let open = reader.as_mut()?;
             let batch = caught(|| open.next().transpose(), panicked);
@@ -98,7 +104,11 @@ impl Batches {
         Ok(Self::new(std::iter::from_fn(next).map(|batch| batch.map_err(Damage::Arrow)), codec, options))
     }
 
-    fn new(batches: impl Iterator<Item = Result<RecordBatch, Damage>> + Send + 'static, codec: Codec, options: &ReadOptions) -> Self {
+    fn new(
+        batches: impl Iterator<Item = Result<RecordBatch, Damage>> + Send + 'static,
+        codec: Codec,
+        options: &ReadOptions,
+    ) -> Self {
         let (columns, batch) = (options.columns.clone(), StructArray::new_empty_fields(0, None));
         Self { batches: Box::new(batches), columns, codec, batch, index: 0, row: 0, ended: false }
     }
@@ -141,7 +151,8 @@ impl Rows for Batches {
 /// The magic number with which an Arrow file, unlike a stream, starts and ends.
 const FILE_MAGIC: &[u8] = b"ARROW1";
 
-/// Skips the magic number and the zeros with which writers pad it to 8 or 64 bytes; a message never starts with a zero.
+/// Skips the magic number and the zeros with which writers pad it to 8 or 64 bytes; a message never starts
+/// with a zero.
 fn skip_magic(text: &mut Text) -> io::Result<()> {
     io::copy(&mut text.take(FILE_MAGIC.len() as u64), &mut io::sink())?;
     while text.fill_buf()?.first() == Some(&0) {
@@ -174,8 +185,8 @@ fn decoder_panicked() -> ParquetError {
     ParquetError::General("the decoder panicked".into())
 }
 
-/// Turns a panic of a decoder into an error: the decoders panic on some damaged files ("offset + len out of bounds"). A decoder
-/// that panicked is not called again.
+/// Turns a panic of a decoder into an error: the decoders panic on some damaged files ("offset + len out of
+/// bounds"). A decoder that panicked is not called again.
 fn caught<T, E>(decode: impl FnOnce() -> Result<T, E>, panicked: impl FnOnce() -> E) -> Result<T, E> {
     panic::catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| Err(panicked()))
 }

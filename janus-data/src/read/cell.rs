@@ -1,9 +1,10 @@
-//! Deserializes Arrow values with serde directly, without an intermediate copy. Only the fields that a type needs are read.
+//! Deserializes Arrow values with serde directly, without an intermediate copy. Only the fields that a type
+//! needs are read.
 
 use arrow::array::{Array, AsArray, OffsetSizeTrait};
 use arrow::datatypes::{
-    DataType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
-    UInt64Type,
+    DataType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
+    UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow::util::display::array_value_to_string;
 use serde::de::value::Error;
@@ -22,20 +23,28 @@ impl<'a> Cell<'a> {
         // A dictionary may also contain a null among its values.
         self.array.is_null(self.index)
             || *self.array.data_type() == DataType::Null
-            || self.array.as_any_dictionary_opt().is_some_and(|_| self.in_dictionary().is_none_or(Cell::is_null))
+            || self
+                .array
+                .as_any_dictionary_opt()
+                .is_some_and(|_| self.in_dictionary().is_none_or(Cell::is_null))
     }
 
     /// The value that a dictionary key refers to.
     fn in_dictionary(self) -> Option<Cell<'a>> {
         let dictionary = self.array.as_any_dictionary_opt()?;
-        let key: usize = serde::Deserialize::deserialize(Cell { array: dictionary.keys(), index: self.index }).ok()?;
+        let key: usize =
+            serde::Deserialize::deserialize(Cell { array: dictionary.keys(), index: self.index }).ok()?;
         Some(Cell { array: dictionary.values(), index: key })
     }
 
     fn list<O: OffsetSizeTrait>(self) -> Items<'a> {
         let list = self.array.as_list::<O>();
         let offsets = list.value_offsets();
-        Items { values: list.values(), index: offsets[self.index].as_usize(), end: offsets[self.index + 1].as_usize() }
+        Items {
+            values: list.values(),
+            index: offsets[self.index].as_usize(),
+            end: offsets[self.index + 1].as_usize(),
+        }
     }
 
     fn text<'de, V: Visitor<'de>>(bytes: &[u8], visitor: V) -> Result<V::Value, Error> {
@@ -88,12 +97,17 @@ impl<'de> Deserializer<'de> for Cell<'_> {
             DataType::LargeList(_) => visitor.visit_seq(self.list::<i64>()),
             DataType::FixedSizeList(_, length) => {
                 let (list, length) = (array.as_fixed_size_list(), *length as usize);
-                visitor.visit_seq(Items { values: list.values(), index: index * length, end: (index + 1) * length })
+                visitor.visit_seq(Items {
+                    values: list.values(),
+                    index: index * length,
+                    end: (index + 1) * length,
+                })
             }
             DataType::Struct(_) => visitor.visit_map(Fields { cell: self, next: 0 }),
             DataType::Map(..) => {
                 let map = array.as_map();
-                let (index, end) = (map.value_offsets()[index] as usize, map.value_offsets()[index + 1] as usize);
+                let (index, end) =
+                    (map.value_offsets()[index] as usize, map.value_offsets()[index + 1] as usize);
                 visitor.visit_map(Entries {
                     keys: Items { values: map.keys(), index, end },
                     values: Items { values: map.values(), index, end },
@@ -108,7 +122,11 @@ impl<'de> Deserializer<'de> for Cell<'_> {
         if self.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -162,7 +180,8 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     }
 }
 
-/// The fields of a struct. Null fields are skipped, because Arrow stores a null where only another row has the field.
+/// The fields of a struct. Null fields are skipped, because Arrow stores a null where only another row has
+/// the field.
 struct Fields<'a> {
     cell: Cell<'a>,
     next: usize,
@@ -206,6 +225,9 @@ impl<'de> MapAccess<'de> for Entries<'_> {
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
-        self.values.next().map_or_else(|| Err(Error::custom("a map has fewer values than keys")), |cell| seed.deserialize(cell))
+        self.values.next().map_or_else(
+            || Err(Error::custom("a map has fewer values than keys")),
+            |cell| seed.deserialize(cell),
+        )
     }
 }

@@ -14,7 +14,10 @@ pub(super) type Text = Box<dyn BufRead + Send>;
 const BUFFER: usize = 1 << 16;
 
 /// Opens a file as a stream of decompressed bytes.
-#[cfg_attr(not(feature = "parquet"), expect(unused_variables, reason = "only the error of zstd needs the path"))]
+#[cfg_attr(
+    not(feature = "parquet"),
+    expect(unused_variables, reason = "only the error of zstd needs the path")
+)]
 pub(super) fn text(path: &Path, file: File, codec: Codec) -> Result<Text> {
     let file = BufReader::with_capacity(BUFFER, file);
     Ok(match codec {

@@ -35,20 +35,37 @@ impl Records {
     pub(super) fn new(path: &Path, text: Text, codec: Codec, options: &ReadOptions) -> Result<Self> {
         let limit = options.max_row_bytes;
         let remaining = Arc::new(AtomicUsize::new(0));
-        let reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(Limited { text, remaining: remaining.clone() });
-        let mut rows = Self { reader, remaining, limit, codec, header: Vec::new(), record: ByteRecord::new(), row: 0, ended: false };
+        let reader = ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .from_reader(Limited { text, remaining: remaining.clone() });
+        let mut rows = Self {
+            reader,
+            remaining,
+            limit,
+            codec,
+            header: Vec::new(),
+            record: ByteRecord::new(),
+            row: 0,
+            ended: false,
+        };
         if rows.advance(path)? {
             let location = Location { path, row: 0, line: Some(1) };
             for cell in &rows.record {
-                let cell = std::str::from_utf8(cell).map_err(|_| location.error(None, Problem::Utf8 { column: 1 }))?;
-                let field = options.columns.iter().find(|(_, column)| *column == cell).map(|(field, _)| field);
+                let cell = std::str::from_utf8(cell)
+                    .map_err(|_| location.error(None, Problem::Utf8 { column: 1 }))?;
+                let field =
+                    options.columns.iter().find(|(_, column)| *column == cell).map(|(field, _)| field);
                 // A column is hidden if another column is mapped to its name.
                 let hidden = field.is_none() && options.columns.contains_key(cell);
                 rows.header.push((!hidden).then(|| field.cloned().unwrap_or_else(|| cell.into())));
             }
             let mut seen = HashSet::new();
-            if let Some(twice) = rows.header.iter().flatten().find(|name| !name.is_empty() && !seen.insert(*name)) {
-                return Err(location.error(Some(twice.clone()), Problem::Rule("the header names this column twice".into())));
+            if let Some(twice) =
+                rows.header.iter().flatten().find(|name| !name.is_empty() && !seen.insert(*name))
+            {
+                return Err(location
+                    .error(Some(twice.clone()), Problem::Rule("the header names this column twice".into())));
             }
         }
         Ok(rows)
@@ -62,7 +79,8 @@ impl Records {
             other => io::Error::other(format!("{other:?}")),
         });
         read.map_err(|error| match error.get_ref().is_some_and(|inner| inner.is::<OverLimit>()) {
-            true => Location { path, row: self.row + 1, line: None }.error(None, Problem::TooLong { limit: self.limit }),
+            true => Location { path, row: self.row + 1, line: None }
+                .error(None, Problem::TooLong { limit: self.limit }),
             false => broken(path, self.codec, self.row)(error),
         })
     }
@@ -72,12 +90,15 @@ impl Records {
         let location = Location { path, row: self.row, line };
         if self.record.len() != self.header.len() {
             let cells = |count| format!("{count} cells");
-            let problem = Problem::Mismatch { expected: cells(self.header.len()), got: cells(self.record.len()) };
+            let problem =
+                Problem::Mismatch { expected: cells(self.header.len()), got: cells(self.record.len()) };
             return Err(location.error(None, problem));
         }
         let mut cells = Vec::with_capacity(self.header.len());
         for (name, cell) in self.header.iter().zip(&self.record) {
-            let utf8 = |error: std::str::Utf8Error| location.error(name.clone(), Problem::Utf8 { column: error.valid_up_to() + 1 });
+            let utf8 = |error: std::str::Utf8Error| {
+                location.error(name.clone(), Problem::Utf8 { column: error.valid_up_to() + 1 })
+            };
             let cell = std::str::from_utf8(cell).map_err(utf8)?;
             if let Some(name) = name {
                 cells.push((name.as_str(), cell));
@@ -174,7 +195,8 @@ struct CellText<'a>(&'a str);
 impl CellText<'_> {
     /// Parses a cell that contains a list or an object as JSON.
     fn json(self) -> Result<Value, ValueError> {
-        serde_json::from_str(self.0).map_err(|error| ValueError::custom(format!("the cell is not JSON: {error}")))
+        serde_json::from_str(self.0)
+            .map_err(|error| ValueError::custom(format!("the cell is not JSON: {error}")))
     }
 }
 
@@ -200,7 +222,11 @@ impl<'de> Deserializer<'de> for CellText<'_> {
         if self.0.is_empty() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value, ValueError> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, ValueError> {
         visitor.visit_newtype_struct(self)
     }
 

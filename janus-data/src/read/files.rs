@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use super::{ReadOptions, Reader};
 use crate::{Error, Result};
 
-/// The files that match a pattern with `*`, `?`, `[…]` and `**` as in a shell, sorted by name. A path without these
-/// characters is returned as it is, even if there is no such file.
+/// The files that match a pattern with `*`, `?`, `[…]` and `**` as in a shell, sorted by name. A path without
+/// these characters is returned as it is, even if there is no such file.
 ///
 /// # Errors
 /// [`Error::Pattern`] for an invalid pattern, [`Error::NoMatch`] for one that matches nothing, [`Error::Io`] for a folder that
@@ -20,7 +20,11 @@ pub fn paths(pattern: &str) -> Result<Vec<PathBuf>> {
     }
     let mut found = Vec::new();
     for path in glob::glob(pattern).map_err(|cause| Error::Pattern { pattern: pattern.into(), cause })? {
-        let path = path.map_err(|error| Error::Io { path: error.path().into(), doing: "read the folder", cause: error.into() })?;
+        let path = path.map_err(|error| Error::Io {
+            path: error.path().into(),
+            doing: "read the folder",
+            cause: error.into(),
+        })?;
         if path.is_file() {
             found.push(path);
         }
@@ -29,11 +33,16 @@ pub fn paths(pattern: &str) -> Result<Vec<PathBuf>> {
     if found.is_empty() { Err(Error::NoMatch { pattern: pattern.into() }) } else { Ok(found) }
 }
 
-/// The rows of several files, one file after the other. Each file is opened after the end of the one before it.
+/// The rows of several files, one file after the other. Each file is opened after the end of the one before
+/// it.
 ///
 /// # Errors
-/// The stream contains the errors of [`ReadOptions::read`] and of [`Reader`]; it continues with the next file after them.
-pub fn read_files<T: DeserializeOwned>(paths: Vec<PathBuf>, options: ReadOptions) -> impl Iterator<Item = Result<T>> + Send {
+/// The stream contains the errors of [`ReadOptions::read`] and of [`Reader`]; it continues with the next file
+/// after them.
+pub fn read_files<T: DeserializeOwned>(
+    paths: Vec<PathBuf>,
+    options: ReadOptions,
+) -> impl Iterator<Item = Result<T>> + Send {
     let mut paths = paths.into_iter();
     let mut reader: Option<Reader<T>> = None;
     std::iter::from_fn(move || {
@@ -67,9 +76,12 @@ impl Skipped {
     pub const KEPT: usize = 20;
 }
 
-/// Skips rows that cannot be read and counts them in `skipped`. Errors of a whole file are not skipped, because the rows
-/// after the damage would be lost silently.
-pub fn good_rows<T>(rows: impl Iterator<Item = Result<T>>, skipped: &mut Skipped) -> impl Iterator<Item = Result<T>> {
+/// Skips rows that cannot be read and counts them in `skipped`. Errors of a whole file are not skipped,
+/// because the rows after the damage would be lost silently.
+pub fn good_rows<T>(
+    rows: impl Iterator<Item = Result<T>>,
+    skipped: &mut Skipped,
+) -> impl Iterator<Item = Result<T>> {
     rows.filter_map(move |row| match row {
         Err(error @ Error::Row { .. }) => {
             skipped.rows += 1;

@@ -1,5 +1,5 @@
-//! Reads JSON: an array of objects, or an object that maps ids to rows. The file is split into rows while it is read, so that
-//! only one row at a time is held in memory.
+//! Reads JSON: an array of objects, or an object that maps ids to rows. The file is split into rows while it
+//! is read, so that only one row at a time is held in memory.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, BufRead};
@@ -59,8 +59,16 @@ impl From<io::Error> for Stop {
 
 impl Values {
     pub(super) fn new(text: Text, codec: Codec, options: &ReadOptions) -> Self {
-        let bytes = Bytes { text, at: At { line: 1, column: 1 }, value: Vec::new(), limit: options.max_row_bytes };
-        Self { bytes, codec, columns: options.columns.clone(), row: 0, state: State::Start, keys: HashSet::new() }
+        let bytes =
+            Bytes { text, at: At { line: 1, column: 1 }, value: Vec::new(), limit: options.max_row_bytes };
+        Self {
+            bytes,
+            codec,
+            columns: options.columns.clone(),
+            row: 0,
+            state: State::Start,
+            keys: HashSet::new(),
+        }
     }
 
     fn error(&self, path: &Path, stop: Stop) -> Error {
@@ -76,7 +84,8 @@ impl Values {
 
     /// Moves to the next row and reads its bytes into `self.bytes.value`.
     fn begin(&mut self) -> Result<Next, Stop> {
-        let syntax = |at, message: &str| Stop::At(at, Problem::Syntax { message: message.into(), column: at.column });
+        let syntax =
+            |at, message: &str| Stop::At(at, Problem::Syntax { message: message.into(), column: at.column });
         if self.state == State::Start {
             self.bytes.skip_byte_order_mark()?;
             let opening = self.bytes.peek()?;
@@ -135,7 +144,8 @@ impl Values {
         })?;
         // Converts a position in the text of the row to a position in the file.
         let syntax = |error: serde_json::Error| {
-            let column = if error.line() <= 1 { at.column - 1 + error.column().max(1) } else { error.column() };
+            let column =
+                if error.line() <= 1 { at.column - 1 + error.column().max(1) } else { error.column() };
             let line = at.line + (error.line() as u64).saturating_sub(1);
             let message = super::row::without_position(&error.to_string());
             self.location(path, line).error(None, Problem::Syntax { message, column })
@@ -245,10 +255,16 @@ impl Bytes {
 
     /// The beginning of the remaining text, for an error.
     fn excerpt(&mut self) -> io::Result<String> {
-        Ok(String::from_utf8_lossy(self.text.fill_buf()?).chars().take(20).collect::<String>().trim_end().into())
+        Ok(String::from_utf8_lossy(self.text.fill_buf()?)
+            .chars()
+            .take(20)
+            .collect::<String>()
+            .trim_end()
+            .into())
     }
 
-    /// Reads one value: up to the end of its quotes or brackets, or up to a byte that cannot belong to a number or word.
+    /// Reads one value: up to the end of its quotes or brackets, or up to a byte that cannot belong to a
+    /// number or word.
     fn take_value(&mut self) -> Result<(), Stop> {
         self.value.clear();
         let (mut depth, mut quoted, mut escaped, mut started) = (0u64, false, false, false);
@@ -256,7 +272,10 @@ impl Bytes {
             let chunk = self.text.fill_buf()?;
             if chunk.is_empty() {
                 let message = "EOF while parsing a row";
-                return Err(Stop::At(self.at, Problem::Syntax { message: message.into(), column: self.at.column }));
+                return Err(Stop::At(
+                    self.at,
+                    Problem::Syntax { message: message.into(), column: self.at.column },
+                ));
             }
             let mut used = 0;
             let mut done = false;

@@ -49,7 +49,10 @@ impl Rows for Lines {
                         }
                         return Some(Err(location.error(None, Problem::TooLong { limit: self.limit })));
                     }
-                    let line = self.buffer.strip_prefix(if self.line == 1 { BYTE_ORDER_MARK } else { &[] }).unwrap_or(&self.buffer);
+                    let line = self
+                        .buffer
+                        .strip_prefix(if self.line == 1 { BYTE_ORDER_MARK } else { &[] })
+                        .unwrap_or(&self.buffer);
                     if line.trim_ascii().is_empty() {
                         continue;
                     }
@@ -69,10 +72,18 @@ impl Rows for Lines {
 /// The byte order mark that some editors write at the start of UTF-8 text.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-fn parse(line: &[u8], location: &Location<'_>, columns: &BTreeMap<String, String>, slot: &mut dyn Slot) -> Result<()> {
-    let text = std::str::from_utf8(line).map_err(|error| location.error(None, Problem::Utf8 { column: error.valid_up_to() + 1 }))?;
+fn parse(
+    line: &[u8],
+    location: &Location<'_>,
+    columns: &BTreeMap<String, String>,
+    slot: &mut dyn Slot,
+) -> Result<()> {
+    let text = std::str::from_utf8(line)
+        .map_err(|error| location.error(None, Problem::Utf8 { column: error.valid_up_to() + 1 }))?;
     // Distinguishes a line that is not JSON from JSON that does not have the requested type.
-    let syntax = |error: serde_json::Error| location.error(None, Problem::Syntax { message: error.to_string(), column: error.column() });
+    let syntax = |error: serde_json::Error| {
+        location.error(None, Problem::Syntax { message: error.to_string(), column: error.column() })
+    };
     if !columns.is_empty() {
         return location.decode_mapped(serde_json::from_str(text).map_err(syntax)?, columns, slot);
     }
@@ -95,14 +106,17 @@ pub(super) fn has_lines(mut text: Text, limit: usize) -> io::Result<(bool, Text)
         return Ok((false, text));
     }
     let mut start = Vec::new();
-    while start.len() <= limit && start.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&start).trim_ascii().is_empty() {
+    while start.len() <= limit
+        && start.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&start).trim_ascii().is_empty()
+    {
         let room = (limit - start.len()) as u64 + 1;
         if (&mut text).take(room).read_until(b'\n', &mut start)? == 0 {
             break;
         }
     }
     let first = start.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&start);
-    let first: Option<Map<String, Value>> = if start.len() <= limit { serde_json::from_slice(first).ok() } else { None };
+    let first: Option<Map<String, Value>> =
+        if start.len() <= limit { serde_json::from_slice(first).ok() } else { None };
     let lines = match first {
         None => false,
         Some(row) => follows(&mut text, &mut start)? || !row.values().all(Value::is_object),

@@ -27,12 +27,22 @@ impl Location<'_> {
     }
 
     /// Deserializes a row into `slot`; an error names the field.
-    pub(super) fn decode<'de>(&self, row: impl serde::Deserializer<'de>, slot: &mut dyn Slot) -> Result<(), Error> {
-        slot.fill(&mut <dyn Deserializer<'_>>::erase(row)).map_err(|(field, problem)| self.error(field, problem))
+    pub(super) fn decode<'de>(
+        &self,
+        row: impl serde::Deserializer<'de>,
+        slot: &mut dyn Slot,
+    ) -> Result<(), Error> {
+        slot.fill(&mut <dyn Deserializer<'_>>::erase(row))
+            .map_err(|(field, problem)| self.error(field, problem))
     }
 
     /// Deserializes a row whose fields have other names in the file.
-    pub(super) fn decode_mapped(&self, mut row: Value, columns: &BTreeMap<String, String>, slot: &mut dyn Slot) -> Result<(), Error> {
+    pub(super) fn decode_mapped(
+        &self,
+        mut row: Value,
+        columns: &BTreeMap<String, String>,
+        slot: &mut dyn Slot,
+    ) -> Result<(), Error> {
         let found: Vec<(&String, Option<Value>)> = columns
             .iter()
             .map(|(field, column)| match column.starts_with('/') {
@@ -56,7 +66,8 @@ impl Location<'_> {
 /// What is wrong with a row: the field, with its path through lists and objects, and the problem.
 pub(crate) type Fault = (Option<String>, Problem);
 
-/// Where a row goes. It hides the type of the row from the readers, so that they are compiled once and not for each type.
+/// Where a row goes. It hides the type of the row from the readers, so that they are compiled once and not
+/// for each type.
 pub(super) trait Slot {
     /// Deserializes the row and keeps it.
     fn fill(&mut self, row: &mut dyn Deserializer<'_>) -> Result<(), Fault>;
@@ -69,9 +80,11 @@ impl<T: DeserializeOwned> Slot for Option<T> {
     }
 }
 
-/// Deserializes a row. The deserializer is erased, so that a type is compiled for one deserializer and not for each format.
+/// Deserializes a row. The deserializer is erased, so that a type is compiled for one deserializer and not
+/// for each format.
 pub(crate) fn decode<T: DeserializeOwned>(row: &mut dyn Deserializer<'_>) -> Result<T, Fault> {
-    serde_path_to_error::deserialize(row).map_err(|error| fault(&error.path().to_string(), &error.inner().to_string()))
+    serde_path_to_error::deserialize(row)
+        .map_err(|error| fault(&error.path().to_string(), &error.inner().to_string()))
 }
 
 fn fault(path: &str, message: &str) -> Fault {
@@ -97,7 +110,8 @@ fn problem(message: &str) -> (Option<String>, Problem) {
     }
 }
 
-/// Removes the position that serde_json appends to its messages. It is a position in the row, not in the file.
+/// Removes the position that serde_json appends to its messages. It is a position in the row, not in the
+/// file.
 pub(super) fn without_position(message: &str) -> String {
     let cut = message.rfind(" at line ").filter(|&at| message[at..].contains(" column "));
     message[..cut.unwrap_or(message.len())].into()
@@ -118,7 +132,10 @@ mod tests {
     #[test]
     fn a_missing_field_is_named_with_its_path() {
         let messages = r#"{"system":"","prompt":"","chosen":[{"role":"user","content":""},{"content":""}],"rejected":[]}"#;
-        assert_eq!(fails::<janus_core::PairRecord>(messages), (Some("chosen[1].role".into()), Problem::Missing));
+        assert_eq!(
+            fails::<janus_core::PairRecord>(messages),
+            (Some("chosen[1].role".into()), Problem::Missing)
+        );
         assert_eq!(fails::<janus_core::RewardRecord>("{}"), (Some("input".into()), Problem::Missing));
     }
 

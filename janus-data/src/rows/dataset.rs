@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use crate::{Error, Result, TokenFile, TokenRow};
 
-/// Training rows: in memory (`Vec<TokenRow>`), on disk ([`TokenFile`]), or from wherever an implementation reads them. A row
-/// must be the same every time it is read. Users hold only the rows that they currently work on.
+/// Training rows: in memory (`Vec<TokenRow>`), on disk ([`TokenFile`]), or from wherever an implementation
+/// reads them. A row must be the same every time it is read. Users hold only the rows that they currently
+/// work on.
 ///
 /// ```
 /// use std::borrow::Cow;
@@ -52,7 +53,9 @@ impl Dataset for [TokenRow] {
     }
 
     fn row(&self, index: usize) -> Result<Cow<'_, TokenRow>> {
-        self.get(index).map(Cow::Borrowed).ok_or(Error::NoSuchRow { row: index, rows: <[TokenRow]>::len(self) })
+        self.get(index)
+            .map(Cow::Borrowed)
+            .ok_or(Error::NoSuchRow { row: index, rows: <[TokenRow]>::len(self) })
     }
 }
 
@@ -115,7 +118,8 @@ impl<D: Dataset> Dataset for Subset<D> {
     }
 
     fn row(&self, index: usize) -> Result<Cow<'_, TokenRow>> {
-        let position = self.positions.get(index).ok_or(Error::NoSuchRow { row: index, rows: self.positions.len() })?;
+        let position =
+            self.positions.get(index).ok_or(Error::NoSuchRow { row: index, rows: self.positions.len() })?;
         self.rows.row(*position)
     }
 }
@@ -127,15 +131,20 @@ mod tests {
 
     #[test]
     fn rows_are_the_same_in_memory_on_disk_and_in_a_subset() {
-        let row = |id: u32| TokenRow { ids: vec![id, 1, 2], loss_mask: vec![false, true, id.is_multiple_of(2)] };
+        let row =
+            |id: u32| TokenRow { ids: vec![id, 1, 2], loss_mask: vec![false, true, id.is_multiple_of(2)] };
         let rows: Vec<TokenRow> = (0..5).map(row).collect();
         let folder = tempfile::tempdir().unwrap();
         let mut writer = TokenWriter::create(folder.path(), "f").unwrap();
         rows.iter().for_each(|row| writer.write(row).unwrap());
         writer.finish().unwrap();
         let file = Arc::new(TokenFile::open(folder.path()).unwrap());
-        let datasets: [Box<dyn Dataset>; 4] =
-            [Box::new(rows.clone()), Box::new(file.clone()), Box::new(Subset::new(file, 0..5)), Box::new(Subset::new(rows.clone(), 0..5))];
+        let datasets: [Box<dyn Dataset>; 4] = [
+            Box::new(rows.clone()),
+            Box::new(file.clone()),
+            Box::new(Subset::new(file, 0..5)),
+            Box::new(Subset::new(rows.clone(), 0..5)),
+        ];
         for dataset in &datasets {
             assert_eq!((dataset.len(), dataset.is_empty()), (5, false));
             for (index, row) in rows.iter().enumerate() {

@@ -17,8 +17,8 @@ use crate::{Error, Result, TokenRow};
 pub struct PackedRow {
     /// Token ids, `[tokens]`.
     pub ids: Vec<u32>,
-    /// `[tokens]`: whether the prediction of `ids[i]` counts in the loss. False for the first token of a document, which nothing
-    /// predicts.
+    /// `[tokens]`: whether the prediction of `ids[i]` counts in the loss. False for the first token of a
+    /// document, which nothing predicts.
     pub loss_mask: Vec<bool>,
     /// `[documents + 1]`: document `d` is `ids[cu_seqlens[d]..cu_seqlens[d + 1]]`.
     pub cu_seqlens: Vec<u32>,
@@ -51,11 +51,14 @@ pub fn pack(rows: &[TokenRow], capacity: usize) -> Result<Vec<PackedRow>> {
     }
     let lengths: Vec<usize> = rows.iter().map(|row| row.ids.len()).collect();
     let bins = pack_lengths(&lengths, capacity)?;
-    Ok(bins.iter().map(|bin| concat(&bin.iter().map(|&row| &rows[row as usize]).collect::<Vec<_>>())).collect())
+    Ok(bins
+        .iter()
+        .map(|bin| concat(&bin.iter().map(|&row| &rows[row as usize]).collect::<Vec<_>>()))
+        .collect())
 }
 
-/// The grouping of [`pack`], computed from the lengths only: for each packed row the indices of its rows, in order. It serves
-/// for rows that are not in memory, such as those of a [`TokenFile`](crate::TokenFile).
+/// The grouping of [`pack`], computed from the lengths only: for each packed row the indices of its rows, in
+/// order. It serves for rows that are not in memory, such as those of a [`TokenFile`](crate::TokenFile).
 ///
 /// # Errors
 /// [`Error::RowTooLong`].
@@ -100,14 +103,15 @@ impl Packing {
     pub fn of(lengths: &[usize], capacity: usize) -> Result<Self> {
         let fitting: Vec<usize> = lengths.iter().copied().filter(|&length| length <= capacity).collect();
         let packed_rows = pack_lengths(&fitting, capacity)?.len();
-        let packing_efficiency = fitting.iter().sum::<usize>() as f64 / (packed_rows * capacity).max(1) as f64;
+        let packing_efficiency =
+            fitting.iter().sum::<usize>() as f64 / (packed_rows * capacity).max(1) as f64;
         Ok(Self { packed_rows, capacity, packing_efficiency, too_long: lengths.len() - fitting.len() })
     }
 }
 
-/// Packs a stream of rows with a window of `window` rows. Whenever the window is full, a packed row takes the longest row of
-/// the window, then repeatedly the longest that still fits, until none does. Every row is emitted once and complete. The
-/// result depends only on the rows and their order.
+/// Packs a stream of rows with a window of `window` rows. Whenever the window is full, a packed row takes the
+/// longest row of the window, then repeatedly the longest that still fits, until none does. Every row is
+/// emitted once and complete. The result depends only on the rows and their order.
 ///
 /// ```
 /// use janus_data::{TokenRow, pack_stream};
@@ -119,8 +123,8 @@ impl Packing {
 /// ```
 ///
 /// # Errors
-/// The stream contains the errors of `rows`, [`Error::RowTooLong`] and [`Error::RowShape`] at the position of their row, and
-/// continues after them.
+/// The stream contains the errors of `rows`, [`Error::RowTooLong`] and [`Error::RowShape`] at the position of
+/// their row, and continues after them.
 pub fn pack_stream(
     rows: impl Iterator<Item = Result<TokenRow>>,
     capacity: usize,
@@ -128,14 +132,17 @@ pub fn pack_stream(
 ) -> impl Iterator<Item = Result<PackedRow>> {
     let capacity = capacity.min(u32::MAX as usize);
     let mut rows = rows.enumerate().fuse();
-    // Ordered by length and arrival: the last is the longest, and among rows of one length the first to arrive.
+    // Ordered by length and arrival: the last is the longest, and among rows of one length the first to
+    // arrive.
     let mut held: BTreeMap<(usize, Reverse<usize>), TokenRow> = BTreeMap::new();
     std::iter::from_fn(move || {
         while held.len() < window.max(1) {
             match rows.next() {
                 None => break,
                 Some((_, Err(error))) => return Some(Err(error)),
-                Some((row, Ok(TokenRow { ids, loss_mask }))) if ids.is_empty() || ids.len() != loss_mask.len() => {
+                Some((row, Ok(TokenRow { ids, loss_mask })))
+                    if ids.is_empty() || ids.len() != loss_mask.len() =>
+                {
                     return Some(Err(Error::RowShape { row, ids: ids.len(), loss_mask: loss_mask.len() }));
                 }
                 Some((row, Ok(found))) if found.ids.len() > capacity => {
@@ -175,9 +182,9 @@ pub fn concat(rows: &[&TokenRow]) -> PackedRow {
     packed
 }
 
-/// The room left in each of a number of bins, as a segment tree of maxima: `most[1]` is the maximum over all bins, the
-/// children of node `i` are `2i` and `2i + 1`, and the leaves are the bins. It finds the first bin with enough room in
-/// logarithmic time.
+/// The room left in each of a number of bins, as a segment tree of maxima: `most[1]` is the maximum over all
+/// bins, the children of node `i` are `2i` and `2i + 1`, and the leaves are the bins. It finds the first bin
+/// with enough room in logarithmic time.
 struct Room {
     most: Vec<usize>,
     leaves: usize,
@@ -217,7 +224,9 @@ mod tests {
         order.sort_by_key(|&row| Reverse(lengths[row]));
         let mut bins: Vec<Vec<usize>> = Vec::new();
         for row in order {
-            let fits = |bin: &&mut Vec<usize>| bin.iter().map(|&r| lengths[r]).sum::<usize>() + lengths[row] <= capacity;
+            let fits = |bin: &&mut Vec<usize>| {
+                bin.iter().map(|&r| lengths[r]).sum::<usize>() + lengths[row] <= capacity
+            };
             match bins.iter_mut().find(fits) {
                 Some(bin) => bin.push(row),
                 None => bins.push(vec![row]),
@@ -228,7 +237,10 @@ mod tests {
 
     /// The id of every token is the index of its row, so that a packed row shows which rows it contains.
     fn rows(lengths: &[usize]) -> Vec<TokenRow> {
-        let row = |(index, &length): (usize, &usize)| TokenRow { ids: vec![index as u32; length], loss_mask: vec![true; length] };
+        let row = |(index, &length): (usize, &usize)| TokenRow {
+            ids: vec![index as u32; length],
+            loss_mask: vec![true; length],
+        };
         lengths.iter().enumerate().map(row).collect()
     }
 

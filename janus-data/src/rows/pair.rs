@@ -17,18 +17,19 @@ pub struct PairRows {
     pub pairs: Vec<usize>,
     /// Number of pairs whose prompt was truncated on the left.
     pub shortened: usize,
-    /// Number of pairs left out because both responses have the same tokens, so that nothing can be learned from them.
+    /// Number of pairs left out because both responses have the same tokens, so that nothing can be learned
+    /// from them.
     pub identical: usize,
     /// Number of pairs left out because a response leaves no room for even one token of the prompt.
     pub too_long: usize,
 }
 
 impl Tokenizer {
-    /// Tokenises pairs of conversations that differ only in their last message, the assistant's, into rows of at most
-    /// `max_tokens` tokens.
+    /// Tokenises pairs of conversations that differ only in their last message, the assistant's, into rows of
+    /// at most `max_tokens` tokens.
     ///
-    /// If a pair is too long, its prompt is truncated on the left, by the same tokens on both sides; a response is never
-    /// truncated. Pairs that are left out are counted.
+    /// If a pair is too long, its prompt is truncated on the left, by the same tokens on both sides; a
+    /// response is never truncated. Pairs that are left out are counted.
     ///
     /// ```
     /// use janus_core::{ChatTemplate::ChatMl, Message};
@@ -40,8 +41,8 @@ impl Tokenizer {
     /// ```
     ///
     /// # Errors
-    /// Within [`Error::AtRow`]: the errors of [`Tokenizer::conversation`], and [`Error::PairPrompts`] for sides with different
-    /// prompts.
+    /// Within [`Error::AtRow`]: the errors of [`Tokenizer::conversation`], and [`Error::PairPrompts`] for
+    /// sides with different prompts.
     pub fn pairs(
         &self,
         template: ChatTemplate,
@@ -78,7 +79,8 @@ impl Tokenizer {
         let prompt = self.encode_rendered(&template.render(context)?)?;
         let response = |messages: &[Message]| {
             let whole = self.conversation(template, messages)?;
-            let (ids, loss_mask) = (whole.ids[prompt.len()..].to_vec(), whole.loss_mask[prompt.len()..].to_vec());
+            let (ids, loss_mask) =
+                (whole.ids[prompt.len()..].to_vec(), whole.loss_mask[prompt.len()..].to_vec());
             Ok::<_, Error>(TokenRow { ids, loss_mask })
         };
         Ok(Sides { responses: [response(chosen)?, response(rejected)?], prompt })
@@ -90,7 +92,8 @@ impl Tokenizer {
 /// hundred pairs in memory.
 ///
 /// # Errors
-/// The stream contains the errors of `pairs` unchanged, and those of [`Tokenizer::pairs`] at the position of their pair.
+/// The stream contains the errors of `pairs` unchanged, and those of [`Tokenizer::pairs`] at the position of
+/// their pair.
 pub fn token_pairs<'a>(
     tokenizer: &'a Tokenizer,
     template: ChatTemplate,
@@ -102,9 +105,9 @@ pub fn token_pairs<'a>(
     })
 }
 
-/// The pairs of a token file, truncated to a maximum number of tokens: the same pairs as those of [`Tokenizer::pairs`] for the
-/// same text. Row 2i is chosen over row 2i + 1. The rows stay on disk, and their prompts are truncated on the left when
-/// they are read.
+/// The pairs of a token file, truncated to a maximum number of tokens: the same pairs as those of
+/// [`Tokenizer::pairs`] for the same text. Row 2i is chosen over row 2i + 1. The rows stay on disk, and their
+/// prompts are truncated on the left when they are read.
 ///
 /// ```
 /// use janus_core::{ChatTemplate::ChatMl, Message};
@@ -145,7 +148,8 @@ impl PairFile {
         if !file.info().pairs {
             return Err(Error::TokenFile { path: file.path().into(), problem: TokenFileProblem::NoPairs });
         }
-        let mut pairs = Self { file, kept: Vec::new(), lengths: Vec::new(), shortened: 0, identical: 0, too_long: 0 };
+        let mut pairs =
+            Self { file, kept: Vec::new(), lengths: Vec::new(), shortened: 0, identical: 0, too_long: 0 };
         for pair in 0..pairs.file.len() / 2 {
             let [chosen, rejected] = [pairs.file.row(2 * pair)?, pairs.file.row(2 * pair + 1)?];
             if chosen == rejected {
@@ -153,7 +157,8 @@ impl PairFile {
                 continue;
             }
             let prompt = |row: &TokenRow| row.loss_mask.iter().position(|&in_loss| in_loss);
-            let Some(prompt) = prompt(&chosen).zip(prompt(&rejected)).map(|(one, other)| one.min(other)) else {
+            let Some(prompt) = prompt(&chosen).zip(prompt(&rejected)).map(|(one, other)| one.min(other))
+            else {
                 return Err(Error::AtRow { row: pair, cause: Box::new(Error::NothingTrained) });
             };
             let cut = chosen.ids.len().max(rejected.ids.len()).saturating_sub(max_tokens);
@@ -205,7 +210,8 @@ impl Dataset for PairFile {
     }
 
     fn row(&self, index: usize) -> Result<Cow<'_, TokenRow>> {
-        let &(pair, cut) = self.kept.get(index / 2).ok_or(Error::NoSuchRow { row: index, rows: self.len() })?;
+        let &(pair, cut) =
+            self.kept.get(index / 2).ok_or(Error::NoSuchRow { row: index, rows: self.len() })?;
         let mut row = self.file.row(2 * pair + index % 2)?;
         row.ids.drain(..cut);
         row.loss_mask.drain(..cut);
@@ -240,14 +246,16 @@ mod tests {
     }
 
     fn pair(prompt: &str, chosen: &str, rejected: &str) -> (Vec<Message>, Vec<Message>) {
-        let side = |text: &str| vec![Message::system("Be kind."), Message::user(prompt), Message::assistant(text)];
+        let side =
+            |text: &str| vec![Message::system("Be kind."), Message::user(prompt), Message::assistant(text)];
         (side(chosen), side(rejected))
     }
 
     #[test]
     fn both_sides_share_the_prompt_and_only_responses_are_in_the_loss_mask() {
         let tokenizer = tokenizer();
-        let pairs = tokenizer.pairs(ChatTemplate::MistralInstruct, [pair("Why?", "yes", "never")], 100).unwrap();
+        let pairs =
+            tokenizer.pairs(ChatTemplate::MistralInstruct, [pair("Why?", "yes", "never")], 100).unwrap();
         let [chosen, rejected] = &pairs.rows[..] else { panic!("{pairs:?}") };
         let prompt = chosen.loss_mask.iter().position(|&in_loss| in_loss).unwrap();
         assert_eq!(chosen.ids[..prompt], rejected.ids[..prompt]);
@@ -271,7 +279,11 @@ mod tests {
                 assert_eq!(cut.loss_tokens(), whole.loss_tokens());
             }
             let offset = longest - max_tokens;
-            assert_eq!(whole.rows[0].ids.len() - cut.rows[0].ids.len(), offset, "both sides lose the same tokens");
+            assert_eq!(
+                whole.rows[0].ids.len() - cut.rows[0].ids.len(),
+                offset,
+                "both sides lose the same tokens"
+            );
         }
         let none = tokenizer.pairs(ChatTemplate::MistralInstruct, [long], 6).unwrap();
         assert_eq!((none.too_long, none.rows.len()), (1, 0), "the response alone has six tokens");
@@ -309,11 +321,15 @@ mod tests {
         for max_tokens in 1..70 {
             let expected = tokenizer.pairs(ChatTemplate::MistralInstruct, rows.clone(), max_tokens).unwrap();
             let file = PairFile::new(TokenFile::open(folder.path()).unwrap(), max_tokens).unwrap();
-            let found: Vec<TokenRow> = (0..file.len()).map(|row| file.row(row).unwrap().into_owned()).collect();
+            let found: Vec<TokenRow> =
+                (0..file.len()).map(|row| file.row(row).unwrap().into_owned()).collect();
             assert_eq!((&found, file.pairs().collect::<Vec<_>>()), (&expected.rows, expected.pairs));
             let counts = (file.shortened(), file.identical(), file.too_long());
             assert_eq!(counts, (expected.shortened, expected.identical, expected.too_long), "{max_tokens}");
-            assert_eq!(file.lengths(), found.chunks(2).map(|pair| pair[0].ids.len() + pair[1].ids.len()).collect::<Vec<_>>());
+            assert_eq!(
+                file.lengths(),
+                found.chunks(2).map(|pair| pair[0].ids.len() + pair[1].ids.len()).collect::<Vec<_>>()
+            );
         }
     }
 
@@ -328,7 +344,10 @@ mod tests {
         };
         let writer = || TokenWriter::create(folder.path(), "f").unwrap();
         let error = written(writer().of_pairs(), 3).unwrap_err();
-        assert!(matches!(error, Error::TokenFile { problem: TokenFileProblem::HalfPair { rows: 3 }, .. }), "{error}");
+        assert!(
+            matches!(error, Error::TokenFile { problem: TokenFileProblem::HalfPair { rows: 3 }, .. }),
+            "{error}"
+        );
         written(writer(), 2).unwrap();
         let error = PairFile::new(TokenFile::open(folder.path()).unwrap(), 9).unwrap_err();
         assert!(matches!(error, Error::TokenFile { problem: TokenFileProblem::NoPairs, .. }), "{error}");

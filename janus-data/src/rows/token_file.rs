@@ -2,14 +2,15 @@
 //!
 //! A token file is a folder with three files:
 //!
-//! * `tokens.bin`: a header, then the id of each token as a little-endian `u32` whose highest bit is the loss mask.
-//! * `index.bin`: a header, then for each row the position of its first token as a little-endian `u64`, and finally the number
-//!   of all tokens.
-//! * `info.json`: the counts, and whether the rows are pairs. It is written last, so if it exists the other files are
-//!   complete. Programs older than pairs reject a file of pairs; their files can still be read.
+//! * `tokens.bin`: a header, then the id of each token as a little-endian `u32` whose highest bit is the loss
+//!   mask.
+//! * `index.bin`: a header, then for each row the position of its first token as a little-endian `u64`, and
+//!   finally the number of all tokens.
+//! * `info.json`: the counts, and whether the rows are pairs. It is written last, so if it exists the other
+//!   files are complete. Programs older than pairs reject a file of pairs; their files can still be read.
 //!
-//! Rows are read one at a time at their position, without a memory map, which would need `unsafe`. A row of a thousand tokens
-//! is one system call for 4 KB from the page cache, which costs far less than tokenising it.
+//! Rows are read one at a time at their position, without a memory map, which would need `unsafe`. A row of a
+//! thousand tokens is one system call for 4 KB from the page cache, which costs far less than tokenising it.
 
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -42,7 +43,8 @@ pub struct TokenFileInfo {
     /// The chat template, if [`TokenWriter::made_with`] recorded it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<ChatTemplate>,
-    /// Whether the rows are pairs: row 2i is chosen over row 2i + 1, and both begin with the same prompt, not truncated.
+    /// Whether the rows are pairs: row 2i is chosen over row 2i + 1, and both begin with the same prompt, not
+    /// truncated.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pairs: bool,
     /// Number of rows, two for a pair.
@@ -55,12 +57,17 @@ pub struct TokenFileInfo {
 }
 
 impl TokenFileInfo {
-    /// The fingerprint of rows made from files with a tokenizer and a template: BLAKE3 of the tokenizer, the template, the
-    /// files' bytes in their order, and whatever else changes the rows, as `settings`.
+    /// The fingerprint of rows made from files with a tokenizer and a template: BLAKE3 of the tokenizer, the
+    /// template, the files' bytes in their order, and whatever else changes the rows, as `settings`.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Tokenizer`].
-    pub fn fingerprint_of(tokenizer: &Tokenizer, template: ChatTemplate, files: &[PathBuf], settings: &str) -> Result<String> {
+    pub fn fingerprint_of(
+        tokenizer: &Tokenizer,
+        template: ChatTemplate,
+        files: &[PathBuf],
+        settings: &str,
+    ) -> Result<String> {
         let mut hasher = blake3::Hasher::new();
         let template = serde_json::json!(template).to_string();
         // Each part is preceded by its length, so that different lists of parts give different bytes.
@@ -124,7 +131,13 @@ impl TokenWriter {
             tokens: 0,
             loss_tokens: 0,
         };
-        Ok(Self { folder: folder.into(), tokens: open(TOKENS)?, index: open(INDEX)?, info, bytes: Vec::new() })
+        Ok(Self {
+            folder: folder.into(),
+            tokens: open(TOKENS)?,
+            index: open(INDEX)?,
+            info,
+            bytes: Vec::new(),
+        })
     }
 
     /// Records the tokenizer and the chat template, for [`TokenFile::check_made_with`].
@@ -150,7 +163,11 @@ impl TokenWriter {
     /// [`Error::Io`].
     pub fn write(&mut self, row: &TokenRow) -> Result<()> {
         if row.ids.is_empty() || row.ids.len() != row.loss_mask.len() {
-            return Err(Error::RowShape { row: self.info.rows as usize, ids: row.ids.len(), loss_mask: row.loss_mask.len() });
+            return Err(Error::RowShape {
+                row: self.info.rows as usize,
+                ids: row.ids.len(),
+                loss_mask: row.loss_mask.len(),
+            });
         }
         self.bytes.clear();
         for (&id, &in_loss) in row.ids.iter().zip(&row.loss_mask) {
@@ -160,7 +177,10 @@ impl TokenWriter {
             self.bytes.extend((id | if in_loss { IN_LOSS } else { 0 }).to_le_bytes());
         }
         let io = Error::io(&self.folder, "write the token file");
-        let written = self.index.write_all(&self.info.tokens.to_le_bytes()).and_then(|()| self.tokens.write_all(&self.bytes));
+        let written = self
+            .index
+            .write_all(&self.info.tokens.to_le_bytes())
+            .and_then(|()| self.tokens.write_all(&self.bytes));
         written.map_err(io)?;
         self.info.rows += 1;
         self.info.tokens += row.ids.len() as u64;
@@ -174,7 +194,10 @@ impl TokenWriter {
     /// [`Error::Io`]; [`Error::TokenFile`] for an odd number of rows of pairs.
     pub fn finish(mut self) -> Result<TokenFileInfo> {
         if self.info.pairs && !self.info.rows.is_multiple_of(2) {
-            return Err(Error::TokenFile { path: self.folder, problem: TokenFileProblem::HalfPair { rows: self.info.rows } });
+            return Err(Error::TokenFile {
+                path: self.folder,
+                problem: TokenFileProblem::HalfPair { rows: self.info.rows },
+            });
         }
         let io = || Error::io(&self.folder, "write the token file");
         let inner = |file: BufWriter<AtomicFile>| file.into_inner().map_err(|error| io()(error.into_error()));
@@ -183,13 +206,18 @@ impl TokenWriter {
         let path = self.folder.join(INFO);
         // Until the new `info.json` exists, the files may belong to different token files.
         match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(&path, "remove the file")(error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io(&path, "remove the file")(error));
+            }
             _ => {}
         }
         tokens.commit()?;
         index.commit()?;
-        let json =
-            serde_json::to_vec_pretty(&self.info).map_err(|cause| Error::Encode { path: path.clone(), row: 1, cause: cause.into() })?;
+        let json = serde_json::to_vec_pretty(&self.info).map_err(|cause| Error::Encode {
+            path: path.clone(),
+            row: 1,
+            cause: cause.into(),
+        })?;
         write_file(path, &json)?;
         Ok(self.info)
     }
@@ -261,8 +289,8 @@ impl TokenFile {
             }
             read => read.map_err(Error::io(&path, "read the file"))?,
         };
-        let info: TokenFileInfo =
-            serde_json::from_slice(&bytes).map_err(|error| broken(INFO, TokenFileProblem::Info { message: error.to_string() }))?;
+        let info: TokenFileInfo = serde_json::from_slice(&bytes)
+            .map_err(|error| broken(INFO, TokenFileProblem::Info { message: error.to_string() }))?;
 
         let open = |name: &str, expected: u64| {
             let path = folder.join(name);
@@ -277,11 +305,15 @@ impl TokenFile {
             if magic == MAGIC { Ok(file) } else { Err(broken(name, TokenFileProblem::Version)) }
         };
         let size = |count: u64, each: u64| count.checked_mul(each).and_then(|bytes| bytes.checked_add(8));
-        let (Some(of_index), Some(of_tokens)) = (info.rows.checked_add(1).and_then(|rows| size(rows, 8)), size(info.tokens, 4)) else {
+        let (Some(of_index), Some(of_tokens)) =
+            (info.rows.checked_add(1).and_then(|rows| size(rows, 8)), size(info.tokens, 4))
+        else {
             return Err(broken(INFO, TokenFileProblem::Counts));
         };
         let mut bytes = Vec::new();
-        open(INDEX, of_index)?.read_to_end(&mut bytes).map_err(Error::io(&folder.join(INDEX), "read the file"))?;
+        open(INDEX, of_index)?
+            .read_to_end(&mut bytes)
+            .map_err(Error::io(&folder.join(INDEX), "read the file"))?;
         let offsets: Vec<u64> = bytes.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
         if info.pairs && !info.rows.is_multiple_of(2) {
             return Err(broken(INFO, TokenFileProblem::HalfPair { rows: info.rows }));
@@ -306,7 +338,8 @@ impl TokenFile {
         }
     }
 
-    /// Checks that the rows were made with this tokenizer and chat template. It fails if they were not recorded.
+    /// Checks that the rows were made with this tokenizer and chat template. It fails if they were not
+    /// recorded.
     ///
     /// ```
     /// use janus_core::{ChatTemplate, Message};
@@ -333,7 +366,9 @@ impl TokenFile {
             ("chat template", self.info.template.map(|template| template.to_string()), template.to_string()),
         ];
         match made_with.into_iter().find(|(_, got, expected)| got.as_ref() != Some(expected)) {
-            Some((what, got, expected)) => Err(Error::OtherTokens { path: self.folder.clone(), what, got, expected }),
+            Some((what, got, expected)) => {
+                Err(Error::OtherTokens { path: self.folder.clone(), what, got, expected })
+            }
             None => Ok(()),
         }
     }
@@ -372,9 +407,14 @@ impl TokenFile {
             return Err(Error::NoSuchRow { row, rows: self.len() });
         };
         let mut bytes = vec![0; 4 * (end - start) as usize];
-        self.tokens.read_at(&mut bytes, 8 + 4 * start).map_err(Error::io(&self.folder.join(TOKENS), "read the file"))?;
+        self.tokens
+            .read_at(&mut bytes, 8 + 4 * start)
+            .map_err(Error::io(&self.folder.join(TOKENS), "read the file"))?;
         let tokens = bytes.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes));
-        Ok(tokens.map(|token| (token & !IN_LOSS, token & IN_LOSS != 0)).unzip::<u32, bool, Vec<_>, Vec<_>>().into())
+        Ok(tokens
+            .map(|token| (token & !IN_LOSS, token & IN_LOSS != 0))
+            .unzip::<u32, bool, Vec<_>, Vec<_>>()
+            .into())
     }
 
     /// Reads and concatenates rows, such as a group of [`pack_lengths`](crate::pack_lengths).
@@ -459,7 +499,9 @@ mod tests {
         for name in [TOKENS, INDEX, INFO] {
             let path = folder.path().join(name);
             let whole = fs::read(&path).unwrap();
-            for damaged in [&whole[..whole.len() - 1], &[&whole[..], &[0]].concat(), &[b"X", &whole[1..]].concat()] {
+            for damaged in
+                [&whole[..whole.len() - 1], &[&whole[..], &[0]].concat(), &[b"X", &whole[1..]].concat()]
+            {
                 fs::write(&path, damaged).unwrap();
                 if name != INFO || damaged.last() != Some(&0) {
                     assert!(TokenFile::open(folder.path()).is_err(), "{name}");
@@ -468,14 +510,18 @@ mod tests {
             }
             fs::write(&path, &whole).unwrap();
         }
-        // An interrupted writer leaves the old file. If it is interrupted while it renames its files, nothing is reused.
+        // An interrupted writer leaves the old file. If it is interrupted while it renames its files, nothing
+        // is reused.
         let mut writer = TokenWriter::create(folder.path(), "f").unwrap();
         writer.write(&row).unwrap();
         drop(writer);
         assert_eq!(TokenFile::reuse(folder.path(), "f").unwrap().unwrap().len(), 2);
         fs::remove_file(folder.path().join(INFO)).unwrap();
         assert!(TokenFile::reuse(folder.path(), "f").unwrap().is_none());
-        assert!(matches!(written(folder.path(), &[row]).row(1).unwrap_err(), Error::NoSuchRow { row: 1, rows: 1 }));
+        assert!(matches!(
+            written(folder.path(), &[row]).row(1).unwrap_err(),
+            Error::NoSuchRow { row: 1, rows: 1 }
+        ));
     }
 
     #[test]
@@ -485,7 +531,9 @@ mod tests {
             fs::write(folder.path().join(name), text).unwrap();
             folder.path().join(name)
         };
-        let tokenizer = |text: &str| Tokenizer::train([text].into_iter(), 300, ChatTemplate::ChatMl.special_tokens()).unwrap();
+        let tokenizer = |text: &str| {
+            Tokenizer::train([text].into_iter(), 300, ChatTemplate::ChatMl.special_tokens()).unwrap()
+        };
         let (one, other) = (tokenizer("aa aa aa"), tokenizer("bb bb bb"));
         let (a, b) = (file("a", "x"), file("b", "y"));
         let of = |tokenizer, template, files: &[&PathBuf], settings: &str| {

@@ -22,7 +22,8 @@ impl TokenRow {
         self.loss_mask.iter().filter(|&&in_loss| in_loss).count()
     }
 
-    /// The tokens as spelt in the vocabulary, separated by bars, with those of the loss mask in [square brackets].
+    /// The tokens as spelt in the vocabulary, separated by bars, with those of the loss mask in [square
+    /// brackets].
     pub fn marked(&self, tokenizer: &Tokenizer) -> String {
         let spelt = |&id: &u32| tokenizer.token(id).unwrap_or_else(|| format!("<{id}>"));
         let mut text = String::new();
@@ -39,7 +40,8 @@ impl TokenRow {
         self.loss_mask.resize(self.ids.len(), in_loss);
     }
 
-    /// Rejects a row whose loss mask is all false: it would count as an example without contributing to the loss.
+    /// Rejects a row whose loss mask is all false: it would count as an example without contributing to the
+    /// loss.
     fn checked(self) -> Result<Self> {
         if self.loss_mask.contains(&true) { Ok(self) } else { Err(Error::NothingTrained) }
     }
@@ -63,8 +65,9 @@ impl From<(Vec<u32>, Vec<bool>)> for TokenRow {
 }
 
 impl Tokenizer {
-    /// Tokenises a conversation for training. The loss mask covers the assistant's messages and the token that ends each of
-    /// them. The ids are those of [`Tokenizer::encode_rendered`], which inference uses for prompts.
+    /// Tokenises a conversation for training. The loss mask covers the assistant's messages and the token
+    /// that ends each of them. The ids are those of [`Tokenizer::encode_rendered`], which inference uses for
+    /// prompts.
     ///
     /// ```
     /// use janus_core::{ChatTemplate::ChatMl, Message};
@@ -100,7 +103,12 @@ impl Tokenizer {
     ///
     /// # Errors
     /// Those of [`Tokenizer::conversation`].
-    pub fn training_row(&self, template: ChatTemplate, conversation: &Conversation, loss: LossMessages) -> Result<TokenRow> {
+    pub fn training_row(
+        &self,
+        template: ChatTemplate,
+        conversation: &Conversation,
+        loss: LossMessages,
+    ) -> Result<TokenRow> {
         let Conversation { messages, without_loss, .. } = conversation;
         let mut rendered = template.render(messages)?;
         for segment in &mut rendered.segments {
@@ -114,13 +122,20 @@ impl Tokenizer {
     ///
     /// # Errors
     /// The first error, within [`Error::AtRow`].
-    pub fn conversations<M: AsRef<[Message]>>(&self, template: ChatTemplate, rows: impl IntoIterator<Item = M>) -> Result<Vec<TokenRow>> {
+    pub fn conversations<M: AsRef<[Message]>>(
+        &self,
+        template: ChatTemplate,
+        rows: impl IntoIterator<Item = M>,
+    ) -> Result<Vec<TokenRow>> {
         let at_row = |row| move |error| Error::AtRow { row, cause: Box::new(error) };
-        rows.into_iter().enumerate().map(|(row, messages)| self.conversation(template, messages.as_ref()).map_err(at_row(row))).collect()
+        rows.into_iter()
+            .enumerate()
+            .map(|(row, messages)| self.conversation(template, messages.as_ref()).map_err(at_row(row)))
+            .collect()
     }
 
-    /// Tokenises a text for pre-training: every token but the first is in the loss mask. `bos` and `eos` are special tokens to
-    /// put around the text.
+    /// Tokenises a text for pre-training: every token but the first is in the loss mask. `bos` and `eos` are
+    /// special tokens to put around the text.
     ///
     /// # Errors
     /// [`Error::NothingTrained`] for fewer than two tokens, [`Error::NoSuchToken`].
@@ -157,7 +172,8 @@ impl Tokenizer {
     }
 }
 
-/// Tokenises a stream of conversations on all threads of rayon, in order. A few hundred are held in memory at a time.
+/// Tokenises a stream of conversations on all threads of rayon, in order. A few hundred are held in memory at
+/// a time.
 ///
 /// ```
 /// use janus_core::{ChatTemplate::ChatMl, Message};
@@ -194,7 +210,8 @@ pub(super) fn in_parallel<'a, I: Send, T: Send + 'a>(
         if ready.len() == 0 {
             let held: Vec<(usize, Result<I>)> = inputs.by_ref().take(BATCH).collect();
             let at_row = |row| move |error| Error::AtRow { row, cause: Box::new(error) };
-            let finished: Vec<Result<T>> = held.into_par_iter().map(|(row, input)| work(input?).map_err(at_row(row))).collect();
+            let finished: Vec<Result<T>> =
+                held.into_par_iter().map(|(row, input)| work(input?).map_err(at_row(row))).collect();
             ready = finished.into_iter();
         }
         ready.next()

@@ -21,8 +21,8 @@ pub struct Tokenising {
     pub files: Vec<PathBuf>,
     /// The layout of their rows.
     pub source: Source,
-    /// Whether both answers of each pair are kept; rows that are not pairs are then left out. If false, only the better answer of
-    /// a pair is used.
+    /// Whether both answers of each pair are kept; rows that are not pairs are then left out. If false, only
+    /// the better answer of a pair is used.
     pub pairs: bool,
     /// Which of the assistant's messages are in the loss, if pairs are not kept.
     pub loss: LossMessages,
@@ -38,16 +38,18 @@ pub struct Tokenised {
     pub file: TokenFile,
     /// Whether an existing file was reused.
     pub reused: bool,
-    /// Number of rows without a conversation, or that are not pairs if pairs are kept; `None` for a reused file.
+    /// Number of rows without a conversation, or that are not pairs if pairs are kept; `None` for a reused
+    /// file.
     pub left_out: Option<u64>,
 }
 
 impl Tokenising {
-    /// Writes the token file in a folder, or reuses an existing one with the same tokenizer, template, files and settings. `on_row`
-    /// is called for each row, or pair, that is written.
+    /// Writes the token file in a folder, or reuses an existing one with the same tokenizer, template, files
+    /// and settings. `on_row` is called for each row, or pair, that is written.
     ///
     /// # Errors
-    /// Those of reading, of [`Tokenizer::training_row`] and of [`token_pairs`]; [`Error::Io`](crate::Error::Io) and
+    /// Those of reading, of [`Tokenizer::training_row`] and of [`token_pairs`];
+    /// [`Error::Io`](crate::Error::Io) and
     /// [`Error::TokenFile`](crate::Error::TokenFile) of the folder.
     pub fn token_file(self, folder: &Path, on_row: &mut dyn FnMut()) -> Result<Tokenised> {
         let kind = match (self.pairs, self.loss) {
@@ -55,10 +57,13 @@ impl Tokenising {
             (false, LossMessages::All) => "",
             (false, LossMessages::Last) => " last",
         };
-        let settings = format!("{} {:?} {}{kind}", self.source, self.options.columns, env!("CARGO_PKG_VERSION"));
-        let fingerprint = TokenFileInfo::fingerprint_of(&self.tokenizer, self.template, &self.files, &settings)?;
+        let settings =
+            format!("{} {:?} {}{kind}", self.source, self.options.columns, env!("CARGO_PKG_VERSION"));
+        let fingerprint =
+            TokenFileInfo::fingerprint_of(&self.tokenizer, self.template, &self.files, &settings)?;
         // A file of an earlier version does not record the tokenizer and the template.
-        let made_with_these = |tokens: &TokenFile| tokens.check_made_with(&self.tokenizer, self.template).is_ok();
+        let made_with_these =
+            |tokens: &TokenFile| tokens.check_made_with(&self.tokenizer, self.template).is_ok();
         if let Some(file) = TokenFile::reuse(folder, &fingerprint)?.filter(made_with_these) {
             return Ok(Tokenised { file, reused: true, left_out: None });
         }
@@ -83,7 +88,9 @@ impl Tokenising {
             }
         } else {
             let conversations = taken(contents, &left_out, |content| content.into_conversation().ok());
-            for row in in_parallel(conversations, |conversation| tokenizer.training_row(template, &conversation, loss)) {
+            for row in in_parallel(conversations, |conversation| {
+                tokenizer.training_row(template, &conversation, loss)
+            }) {
                 writer.write(&row?)?;
                 on_row();
             }
@@ -135,7 +142,12 @@ mod tests {
             options: ReadOptions::default(),
         };
         let mut written = 0;
-        let mut made = || tokenising.clone().token_file(&out, &mut || written += 1).map(|made| (made.file.len(), made.reused));
+        let mut made = || {
+            tokenising
+                .clone()
+                .token_file(&out, &mut || written += 1)
+                .map(|made| (made.file.len(), made.reused))
+        };
         assert_eq!(made().unwrap(), (1, false));
         assert_eq!(made().unwrap(), (1, true));
         let two = "{\"prompt\": \"Hi?\", \"output\": \"Hello.\", \"system\": \"\"}\n".repeat(2);

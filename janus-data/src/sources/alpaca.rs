@@ -1,4 +1,5 @@
-//! Alpaca's layout: `instruction`, `input`, `output`, `system`, `history` [[user, assistant]]. A conversation.
+//! Alpaca's layout: `instruction`, `input`, `output`, `system`, `history` [[user, assistant]]. A
+//! conversation.
 
 use janus_core::Role;
 

@@ -14,7 +14,8 @@ impl RowSource for AlpacaEval {
 
     fn parse(&self, row: Fields<'_>) -> Result<RowContent, RowError> {
         let original_source = row.optional_text("dataset")?;
-        let messages = turns("", &row.text("instruction")?, &row.first_text(&["reference_output", "output"])?);
+        let messages =
+            turns("", &row.text("instruction")?, &row.first_text(&["reference_output", "output"])?);
         Ok(RowContent::conversation(original_source, messages))
     }
 }

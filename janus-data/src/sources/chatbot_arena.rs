@@ -1,5 +1,5 @@
-//! Chatbot Arena's battles: `conversation_a`, `conversation_b` (messages), `winner`. A comparison; ties and battles of several turns
-//! are skipped.
+//! Chatbot Arena's battles: `conversation_a`, `conversation_b` (messages), `winner`. A comparison; ties and
+//! battles of several turns are skipped.
 
 use janus_core::Message;
 

@@ -22,7 +22,11 @@ pub enum RowContent {
 
 impl RowContent {
     /// An instruction without an answer.
-    pub fn instruction(id: impl Into<String>, prompt: impl Into<String>, original_source: impl Into<String>) -> Self {
+    pub fn instruction(
+        id: impl Into<String>,
+        prompt: impl Into<String>,
+        original_source: impl Into<String>,
+    ) -> Self {
         let (id, prompt, original_source) = (id.into(), prompt.into(), original_source.into());
         Self::Instruction(Instruction { id, prompt, main_source: String::new(), original_source })
     }
@@ -33,20 +37,29 @@ impl RowContent {
     }
 
     /// A conversation of which some messages carry no loss.
-    pub(super) fn weighted_conversation(original_source: impl Into<String>, messages: Vec<Message>, without_loss: Vec<usize>) -> Self {
+    pub(super) fn weighted_conversation(
+        original_source: impl Into<String>,
+        messages: Vec<Message>,
+        without_loss: Vec<usize>,
+    ) -> Self {
         let original_source = original_source.into();
         match messages.last() {
-            Some(last) if last.role == Role::Assistant => {
-                Self::Conversation(Conversation { original_source, messages, without_loss, ..Conversation::default() })
-            }
+            Some(last) if last.role == Role::Assistant => Self::Conversation(Conversation {
+                original_source,
+                messages,
+                without_loss,
+                ..Conversation::default()
+            }),
             _ => Self::Skip("a conversation that does not end with the assistant"),
         }
     }
 
-    /// A comparison of two dialogues. Dialogues that end without an answer, or that differ before their last turn, are skipped.
+    /// A comparison of two dialogues. Dialogues that end without an answer, or that differ before their last
+    /// turn, are skipped.
     pub(super) fn of_dialogues(chosen: Vec<Message>, rejected: Vec<Message>) -> Result<Self, RowError> {
-        let has_answer =
-            |dialogue: &[Message]| dialogue.last().is_some_and(|last| last.role == Role::Assistant && !last.content.is_empty());
+        let has_answer = |dialogue: &[Message]| {
+            dialogue.last().is_some_and(|last| last.role == Role::Assistant && !last.content.is_empty())
+        };
         if !has_answer(&chosen) || !has_answer(&rejected) {
             return Ok(Self::Skip("an answer is missing"));
         }
@@ -117,9 +130,11 @@ pub struct Conversation {
     pub original_source: String,
     /// The preferences behind the system message.
     pub preference_set: Option<PreferenceSet>,
-    /// An optional system message, then user and assistant messages, alternating; the last one is the assistant's.
+    /// An optional system message, then user and assistant messages, alternating; the last one is the
+    /// assistant's.
     pub messages: Vec<Message>,
-    /// Indices of the assistant's messages that carry no loss, whatever [`LossMessages`](crate::LossMessages) says.
+    /// Indices of the assistant's messages that carry no loss, whatever [`LossMessages`](crate::LossMessages)
+    /// says.
     pub without_loss: Vec<usize>,
 }
 
@@ -153,13 +168,16 @@ pub(super) fn turns(system: &str, prompt: &str, output: &str) -> Vec<Message> {
 fn one_turn(messages: &[Message]) -> Option<(&str, &str)> {
     match messages {
         [user] if user.role == Role::User => Some(("", &user.content)),
-        [system, user] if system.role == Role::System && user.role == Role::User => Some((&system.content, &user.content)),
+        [system, user] if system.role == Role::System && user.role == Role::User => {
+            Some((&system.content, &user.content))
+        }
         _ => None,
     }
 }
 
 impl Conversation {
-    /// Converts to a record; `None` for several turns, or an answer without loss, which the record cannot hold.
+    /// Converts to a record; `None` for several turns, or an answer without loss, which the record cannot
+    /// hold.
     pub fn sft(&self) -> Option<SftRecord> {
         let (last, prompt) = self.messages.split_last()?;
         let (system, prompt) = one_turn(prompt).filter(|_| self.without_loss.is_empty())?;
@@ -191,21 +209,25 @@ impl Conversation {
         messages
     }
 
-    /// Converts to `{instruction, input, output, system, history}`; `None` unless user and assistant alternate after the system message,
-    /// the user first, and every answer is in the loss.
+    /// Converts to `{instruction, input, output, system, history}`; `None` unless user and assistant
+    /// alternate after the system message, the user first, and every answer is in the loss.
     pub fn alpaca(&self) -> Option<Value> {
         let (system, turns) = match self.messages.split_first() {
             Some((first, turns)) if first.role == Role::System => (first.content.as_str(), turns),
             _ => ("", self.messages.as_slice()),
         };
         let (turns, rest) = turns.as_chunks::<2>();
-        let alternates = turns.iter().all(|[user, answer]| user.role == Role::User && answer.role == Role::Assistant);
+        let alternates =
+            turns.iter().all(|[user, answer]| user.role == Role::User && answer.role == Role::Assistant);
         if !rest.is_empty() || !alternates || !self.without_loss.is_empty() {
             return None;
         }
         let ([user, answer], history) = turns.split_last()?;
-        let history: Vec<[&str; 2]> = history.iter().map(|turn| turn.each_ref().map(|message| message.content.as_str())).collect();
-        Some(json!({ "instruction": user.content, "input": "", "output": answer.content, "system": system, "history": history }))
+        let history: Vec<[&str; 2]> =
+            history.iter().map(|turn| turn.each_ref().map(|message| message.content.as_str())).collect();
+        Some(
+            json!({ "instruction": user.content, "input": "", "output": answer.content, "system": system, "history": history }),
+        )
     }
 }
 
@@ -220,7 +242,11 @@ impl Comparison {
         };
         for (name, last) in [("chosen", &better), ("rejected", &worse)] {
             if last.role != Role::Assistant {
-                return Err(RowError::mismatch(name, "an assistant's message at the end", last.role.as_str()));
+                return Err(RowError::mismatch(
+                    name,
+                    "an assistant's message at the end",
+                    last.role.as_str(),
+                ));
             }
         }
         if chosen != rejected {
@@ -243,8 +269,8 @@ impl Comparison {
         Conversation { main_source, original_source, messages, ..Conversation::default() }
     }
 
-    /// Converts to a record. `chosen` and `rejected` have all turns, `prompt` the last message before the answer. `None` if a system message
-    /// comes later than first, or there is no other message.
+    /// Converts to a record. `chosen` and `rejected` have all turns, `prompt` the last message before the
+    /// answer. `None` if a system message comes later than first, or there is no other message.
     pub fn pair(&self) -> Option<PairRecord> {
         let (system, turns) = match self.prompt.split_first() {
             Some((first, turns)) if first.role == Role::System => (first.content.as_str(), turns),
@@ -264,23 +290,24 @@ impl Comparison {
         })
     }
 
-    /// Converts to a record of plain strings. Its `input` is the system message, a line break and the instruction. `None` for
-    /// several turns, which the record cannot hold.
+    /// Converts to a record of plain strings. Its `input` is the system message, a line break and the
+    /// instruction. `None` for several turns, which the record cannot hold.
     pub fn reward(&self) -> Option<RewardRecord> {
         let (system, prompt) = one_turn(&self.prompt)?;
         let input = if system.is_empty() { prompt.into() } else { format!("{system}\n{prompt}") };
         Some(RewardRecord { input, chosen: self.chosen.clone(), rejected: self.rejected.clone() })
     }
 
-    /// Converts to two dialogues marked with `Human:` and `Assistant:`; `None` for texts that these marks cannot hold, such as one that
-    /// contains a mark or begins with a space.
+    /// Converts to two dialogues marked with `Human:` and `Assistant:`; `None` for texts that these marks
+    /// cannot hold, such as one that contains a mark or begins with a space.
     pub fn hh_rlhf(&self) -> Option<Value> {
         let text = |answer: &str| {
             let text = dialogue::write_transcript(&self.prompt, answer);
             let read = dialogue::transcript(&text).ok()?;
             let (last, prompt) = read.split_last()?;
             // A reader takes an empty answer for a missing one.
-            (prompt == self.prompt && *last == Message::assistant(answer) && !answer.is_empty()).then_some(text)
+            (prompt == self.prompt && *last == Message::assistant(answer) && !answer.is_empty())
+                .then_some(text)
         };
         Some(json!({ "chosen": text(&self.chosen)?, "rejected": text(&self.rejected)? }))
     }
@@ -291,14 +318,16 @@ impl Comparison {
         json!({ "input": { "messages": self.prompt }, "preferred_output": answer(&self.chosen), "non_preferred_output": answer(&self.rejected) })
     }
 
-    /// Converts to `{conversations, chosen, rejected}`; `None` if the prompt ends with the assistant, because readers take such a message
-    /// for an answer.
+    /// Converts to `{conversations, chosen, rejected}`; `None` if the prompt ends with the assistant, because
+    /// readers take such a message for an answer.
     pub fn sharegpt(&self) -> Option<Value> {
         if self.prompt.last().is_some_and(|last| last.role == Role::Assistant) {
             return None;
         }
         let answer = |text: &str| dialogue::sharegpt(&Message::assistant(text));
         let prompt: Vec<Value> = self.prompt.iter().map(dialogue::sharegpt).collect();
-        Some(json!({ "conversations": prompt, "chosen": answer(&self.chosen), "rejected": answer(&self.rejected) }))
+        Some(
+            json!({ "conversations": prompt, "chosen": answer(&self.chosen), "rejected": answer(&self.rejected) }),
+        )
     }
 }

@@ -27,7 +27,10 @@ impl RowError {
 
     /// A field of the wrong type.
     pub fn mismatch(field: impl Into<String>, expected: impl Into<String>, got: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: Problem::Mismatch { expected: expected.into(), got: got.into() } }
+        Self {
+            field: field.into(),
+            problem: Problem::Mismatch { expected: expected.into(), got: got.into() },
+        }
     }
 
     /// A field that breaks a rule, which `problem` states.
@@ -144,7 +147,8 @@ impl<'a> Fields<'a> {
         match self.get(name)? {
             Value::Array(list) => Ok(Cow::Borrowed(list)),
             Value::String(cell) => {
-                let list = serde_json::from_str(cell).map_err(|_| RowError::mismatch(name, "a list", "a string"))?;
+                let list =
+                    serde_json::from_str(cell).map_err(|_| RowError::mismatch(name, "a list", "a string"))?;
                 Ok(Cow::Owned(list))
             }
             value => Err(RowError::mismatch(name, "a list", kind(value))),
@@ -159,7 +163,8 @@ impl<'a> Fields<'a> {
         match self.get(name)? {
             Value::Object(object) => Ok(Cow::Borrowed(object)),
             Value::String(cell) => {
-                let object = serde_json::from_str(cell).map_err(|_| RowError::mismatch(name, "an object", "a string"))?;
+                let object = serde_json::from_str(cell)
+                    .map_err(|_| RowError::mismatch(name, "an object", "a string"))?;
                 Ok(Cow::Owned(object))
             }
             value => Err(RowError::mismatch(name, "an object", kind(value))),
@@ -172,22 +177,23 @@ impl<'a> Fields<'a> {
             return Ok(None);
         }
         let value = Value::Array(self.list(name)?.into_owned());
-        let wrong = |problem: String| RowError::mismatch(name, "four preferences, one of each dimension", problem);
+        let wrong =
+            |problem: String| RowError::mismatch(name, "four preferences, one of each dimension", problem);
         let set: PreferenceSet = serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
         set.complete().map_err(|error| wrong(error.to_string()))?;
         Ok(Some(set))
     }
 
-    /// A list of messages `{role, content}` or `{from, value}`, with the usual names of roles. The cell of a spreadsheet may contain
-    /// the list as JSON.
+    /// A list of messages `{role, content}` or `{from, value}`, with the usual names of roles. The cell of a
+    /// spreadsheet may contain the list as JSON.
     ///
     /// # Errors
     /// [`RowError`] if the field is missing or an element is not a message.
     pub fn messages(self, name: &str) -> Result<Vec<Message>, RowError> {
         match self.get(name)? {
             Value::String(cell) => {
-                let list: Vec<Value> =
-                    serde_json::from_str(cell).map_err(|_| RowError::mismatch(name, "a list of messages", "a string"))?;
+                let list: Vec<Value> = serde_json::from_str(cell)
+                    .map_err(|_| RowError::mismatch(name, "a list of messages", "a string"))?;
                 messages(&list, name)
             }
             Value::Array(list) => messages(list, name),
@@ -195,14 +201,16 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The indices of the assistant's messages of a list that carry no loss: those with `weight` 0 or `train` false.
+    /// The indices of the assistant's messages of a list that carry no loss: those with `weight` 0 or `train`
+    /// false.
     ///
     /// # Errors
     /// [`RowError`] for a weight that is neither 0 nor 1, or that gives loss to a message that is not the assistant's.
     pub fn without_loss(self, name: &str) -> Result<Vec<usize>, RowError> {
         let mut without_loss = Vec::new();
         for (at, (value, message)) in self.list(name)?.iter().zip(self.messages(name)?).enumerate() {
-            let key = if value.get("weight").is_some_and(|weight| !weight.is_null()) { "weight" } else { "train" };
+            let key =
+                if value.get("weight").is_some_and(|weight| !weight.is_null()) { "weight" } else { "train" };
             let carries_loss = match value.get(key) {
                 None | Some(Value::Null) => continue,
                 Some(Value::Bool(train)) if key == "train" => *train,
@@ -210,13 +218,22 @@ impl<'a> Fields<'a> {
                 Some(Value::Number(weight)) if key == "weight" && weight.as_f64() == Some(1.0) => true,
                 Some(other) => {
                     let expected = if key == "weight" { "0 or 1" } else { "true or false" };
-                    return Err(RowError::mismatch(format!("{name}[{at}].{key}"), expected, other.to_string()));
+                    return Err(RowError::mismatch(
+                        format!("{name}[{at}].{key}"),
+                        expected,
+                        other.to_string(),
+                    ));
                 }
             };
             match (message.role, carries_loss) {
                 (Role::Assistant, false) => without_loss.push(at),
                 (Role::Assistant, true) | (_, false) => {}
-                (_, true) => return Err(RowError::rule(format!("{name}[{at}].{key}"), "only an assistant's message can be in the loss")),
+                (_, true) => {
+                    return Err(RowError::rule(
+                        format!("{name}[{at}].{key}"),
+                        "only an assistant's message can be in the loss",
+                    ));
+                }
             }
         }
         Ok(without_loss)
@@ -228,7 +245,9 @@ impl<'a> Fields<'a> {
     /// [`RowError`] if the field is missing or has another type.
     pub fn messages_or_text(self, name: &str, role: Role) -> Result<Vec<Message>, RowError> {
         match self.get(name)? {
-            Value::String(text) if messages_in(text).is_none() => Ok(vec![Message { role, content: text.clone() }]),
+            Value::String(text) if messages_in(text).is_none() => {
+                Ok(vec![Message { role, content: text.clone() }])
+            }
             Value::String(_) | Value::Array(_) => self.messages(name),
             value => Err(RowError::mismatch(name, "a string or a list of messages", kind(value))),
         }
@@ -240,7 +259,8 @@ impl<'a> Fields<'a> {
     /// [`RowError`] if the field is missing or not a message.
     pub fn message(self, name: &str) -> Result<Message, RowError> {
         match self.get(name)? {
-            // The cell of a spreadsheet has the message as JSON; some writers store only the text of the answer.
+            // The cell of a spreadsheet has the message as JSON; some writers store only the text of the
+            // answer.
             Value::String(text) => match serde_json::from_str(text).ok().filter(is_message) {
                 Some(value) => message(&value, name),
                 None => Ok(Message::assistant(text.clone())),
@@ -296,26 +316,41 @@ fn messages_in(text: &str) -> Option<Vec<Value>> {
 }
 
 fn is_message(value: &Value) -> bool {
-    [("role", "content"), ("from", "value")].into_iter().any(|(role, content)| value.get(role).is_some() && value.get(content).is_some())
+    [("role", "content"), ("from", "value")]
+        .into_iter()
+        .any(|(role, content)| value.get(role).is_some() && value.get(content).is_some())
 }
 
 fn messages(list: &[Value], name: &str) -> Result<Vec<Message>, RowError> {
     list.iter().enumerate().map(|(at, value)| message(value, &format!("{name}[{at}]"))).collect()
 }
 
-/// Reads `{role, content}` or `{from, value}`, with the usual names of roles. The content is a text, or a list of parts that are all texts.
+/// Reads `{role, content}` or `{from, value}`, with the usual names of roles. The content is a text, or a
+/// list of parts that are all texts.
 fn message(value: &Value, path: &str) -> Result<Message, RowError> {
-    let Some(object) = value.as_object() else { return Err(RowError::mismatch(path, "a message", kind(value))) };
+    let Some(object) = value.as_object() else {
+        return Err(RowError::mismatch(path, "a message", kind(value)));
+    };
     let fields = Fields(object);
-    let (role_name, content_name) = if object.contains_key("from") { ("from", "value") } else { ("role", "content") };
+    let (role_name, content_name) =
+        if object.contains_key("from") { ("from", "value") } else { ("role", "content") };
     let named = fields.text(role_name).map_err(|error| error.within(path))?;
     let role = match named.as_str() {
         "system" | "developer" => Role::System,
         "user" | "human" | "prompter" => Role::User,
         "assistant" | "gpt" | "chatgpt" | "bot" | "model" => Role::Assistant,
-        other => return Err(RowError::mismatch(format!("{path}.{role_name}"), "system, user or assistant", other)),
+        other => {
+            return Err(RowError::mismatch(
+                format!("{path}.{role_name}"),
+                "system, user or assistant",
+                other,
+            ));
+        }
     };
-    if let Some(name) = ["tool_calls", "function_call"].into_iter().find(|name| object.get(*name).is_some_and(|calls| !empty(calls))) {
+    if let Some(name) = ["tool_calls", "function_call"]
+        .into_iter()
+        .find(|name| object.get(*name).is_some_and(|calls| !empty(calls)))
+    {
         return Err(RowError::rule(format!("{path}.{name}"), "calls of tools cannot be trained"));
     }
     let content = match fields.value(content_name) {

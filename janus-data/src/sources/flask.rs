@@ -13,6 +13,9 @@ impl RowSource for Flask {
     }
 
     fn parse(&self, row: Fields<'_>) -> Result<RowContent, RowError> {
-        Ok(RowContent::conversation(row.text("task")?, turns("", &row.text("instruction")?, &row.text("answer")?)))
+        Ok(RowContent::conversation(
+            row.text("task")?,
+            turns("", &row.text("instruction")?, &row.text("answer")?),
+        ))
     }
 }

@@ -1,5 +1,5 @@
-//! HH-RLHF: `chosen` and `rejected`, dialogues marked with `Human:` and `Assistant:`; or lists `text` and `score` of two elements, of which
-//! ties are skipped. A comparison.
+//! HH-RLHF: `chosen` and `rejected`, dialogues marked with `Human:` and `Assistant:`; or lists `text` and
+//! `score` of two elements, of which ties are skipped. A comparison.
 
 use super::dialogue::transcript;
 use super::{Fields, RowContent, RowError, RowSource};

@@ -1,4 +1,5 @@
-//! Nectar: `prompt` (a dialogue), `answers` [{`answer`, `rank`}], `source`. A comparison of the best and the worst rank.
+//! Nectar: `prompt` (a dialogue), `answers` [{`answer`, `rank`}], `source`. A comparison of the best and the
+//! worst rank.
 
 use serde_json::Value;
 
@@ -16,11 +17,15 @@ impl RowSource for Nectar {
     }
 
     fn parse(&self, row: Fields<'_>) -> Result<RowContent, RowError> {
-        let prompt = without_empty_answer(transcript(&row.text("prompt")?).map_err(|problem| RowError::rule("prompt", problem))?);
+        let prompt = without_empty_answer(
+            transcript(&row.text("prompt")?).map_err(|problem| RowError::rule("prompt", problem))?,
+        );
         let mut ranked = Vec::new();
         for (at, answer) in row.list("answers")?.iter().enumerate() {
             let path = format!("answers[{at}]");
-            let Some(answer) = answer.as_object() else { return Err(RowError::mismatch(path, "an object", "something else")) };
+            let Some(answer) = answer.as_object() else {
+                return Err(RowError::mismatch(path, "an object", "something else"));
+            };
             let answer = Fields::new(answer);
             let rank = answer.number("rank").map_err(|error| error.within(&path))?;
             ranked.push((rank, answer.text("answer").map_err(|error| error.within(&path))?));
@@ -37,7 +42,13 @@ impl RowSource for Nectar {
         match &ranked[..] {
             [(best, chosen), .., (worst, rejected)] if best < worst => {
                 let (chosen, rejected) = (chosen.trim().into(), rejected.trim().into());
-                Ok(RowContent::Comparison(Comparison { original_source, prompt, chosen, rejected, ..Comparison::default() }))
+                Ok(RowContent::Comparison(Comparison {
+                    original_source,
+                    prompt,
+                    chosen,
+                    rejected,
+                    ..Comparison::default()
+                }))
             }
             _ => Ok(RowContent::Skip("no two ranks")),
         }

@@ -1,4 +1,5 @@
-//! OpenAI's layouts: `messages`, a conversation; or `input.messages`, `preferred_output`, `non_preferred_output`, a comparison.
+//! OpenAI's layouts: `messages`, a conversation; or `input.messages`, `preferred_output`,
+//! `non_preferred_output`, a comparison.
 
 use janus_core::Message;
 
@@ -19,7 +20,11 @@ impl RowSource for OpenAi {
 
     fn parse(&self, row: Fields<'_>) -> Result<RowContent, RowError> {
         if row.contains("messages") {
-            return Ok(RowContent::weighted_conversation("", row.messages("messages")?, row.without_loss("messages")?));
+            return Ok(RowContent::weighted_conversation(
+                "",
+                row.messages("messages")?,
+                row.without_loss("messages")?,
+            ));
         }
         let input = row.object("input")?;
         let prompt = Fields::new(&input).messages("messages").map_err(|error| error.within("input"))?;

@@ -1,7 +1,7 @@
 //! Rows of `janus_core::PairRecord`: `system`, `prompt`, `chosen`, `rejected`. A comparison.
 //!
-//! The answers are lists of messages, which contain the whole conversation or the answer alone, or plain texts. If they do not contain the
-//! conversation, it is in `prompt`: a text, or a list of messages.
+//! The answers are lists of messages, which contain the whole conversation or the answer alone, or plain
+//! texts. If they do not contain the conversation, it is in `prompt`: a text, or a list of messages.
 
 use janus_core::{Message, Role};
 
@@ -21,8 +21,10 @@ impl RowSource for Pairs {
     }
 
     fn parse(&self, row: Fields<'_>) -> Result<RowContent, RowError> {
-        let mut pair =
-            Comparison::of(row.messages_or_text("chosen", Role::Assistant)?, row.messages_or_text("rejected", Role::Assistant)?)?;
+        let mut pair = Comparison::of(
+            row.messages_or_text("chosen", Role::Assistant)?,
+            row.messages_or_text("rejected", Role::Assistant)?,
+        )?;
         if pair.prompt.iter().all(|message| message.role == Role::System) {
             pair.prompt.extend(row.messages_or_text("prompt", Role::User)?);
         }

@@ -21,6 +21,12 @@ impl RowSource for Reward {
         let original_source = row.optional_text("main_source")?;
         let prompt = vec![Message::user(row.text("input")?)];
         let (chosen, rejected) = (row.text("chosen")?, row.text("rejected")?);
-        Ok(RowContent::Comparison(Comparison { original_source, prompt, chosen, rejected, ..Comparison::default() }))
+        Ok(RowContent::Comparison(Comparison {
+            original_source,
+            prompt,
+            chosen,
+            rejected,
+            ..Comparison::default()
+        }))
     }
 }

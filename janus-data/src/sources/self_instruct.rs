@@ -1,4 +1,5 @@
-//! Self-Instruct's user-oriented set: `id`, `instruction`, `instances[0]` {`input`, `output`}, `motivation_app`. A conversation.
+//! Self-Instruct's user-oriented set: `id`, `instruction`, `instances[0]` {`input`, `output`},
+//! `motivation_app`. A conversation.
 
 use serde_json::Value;
 

@@ -1,5 +1,5 @@
-//! ShareGPT's layout: `conversations` [{`from`, `value`}], `system`. A conversation; or, with `chosen` and `rejected`
-//! {`from`, `value`}, a comparison.
+//! ShareGPT's layout: `conversations` [{`from`, `value`}], `system`. A conversation; or, with `chosen` and
+//! `rejected` {`from`, `value`}, a comparison.
 
 use janus_core::{Message, Role};
 
@@ -19,7 +19,8 @@ impl RowSource for ShareGpt {
     }
 
     fn parse(&self, row: Fields<'_>) -> Result<RowContent, RowError> {
-        let (mut messages, mut without_loss) = (row.messages("conversations")?, row.without_loss("conversations")?);
+        let (mut messages, mut without_loss) =
+            (row.messages("conversations")?, row.without_loss("conversations")?);
         let system = row.optional_text("system")?;
         match messages.first() {
             _ if system.is_empty() => {}

@@ -1,5 +1,5 @@
-//! WebGPT's comparisons: `question.full_text`, `answer_0`, `answer_1`, `score_0`, `score_1`; or lists `text` and `score` of two elements. A
-//! comparison; ties are skipped.
+//! WebGPT's comparisons: `question.full_text`, `answer_0`, `answer_1`, `score_0`, `score_1`; or lists `text`
+//! and `score` of two elements. A comparison; ties are skipped.
 
 use janus_core::Message;
 
@@ -18,7 +18,10 @@ impl RowSource for WebGpt {
     fn parse(&self, row: Fields<'_>) -> Result<RowContent, RowError> {
         if row.contains("text") {
             let Some((chosen, rejected)) = row.scored()? else { return Ok(RowContent::Skip("tie")) };
-            let dialogue = |text: &str| parse_turns(text, "## Human:", "## Assistant:").map_err(|problem| RowError::rule("text", problem));
+            let dialogue = |text: &str| {
+                parse_turns(text, "## Human:", "## Assistant:")
+                    .map_err(|problem| RowError::rule("text", problem))
+            };
             return RowContent::of_dialogues(dialogue(&chosen)?, dialogue(&rejected)?);
         }
         let prompt = vec![question(row)?];

@@ -80,7 +80,9 @@ impl Shape {
             Shape::NonEmptyText => "a string that is not empty",
             Shape::Id => "a string or a whole number",
             Shape::Messages => "a list of messages {role, content}",
-            Shape::Preferences => "a list of four preferences {dimension, subdimension, preference, description}",
+            Shape::Preferences => {
+                "a list of four preferences {dimension, subdimension, preference, description}"
+            }
             Shape::Rubrics => "a list of rubrics {criteria, score_descriptions}",
         }
     }
@@ -96,15 +98,20 @@ impl Shape {
             (Shape::Id, Value::String(_)) => {}
             (Shape::Id, Value::Number(number)) if number.is_i64() || number.is_u64() => {}
             // The cell of a spreadsheet contains a list as JSON.
-            (Shape::Messages | Shape::Preferences | Shape::Rubrics, Value::String(cell)) => match serde_json::from_str::<Value>(cell) {
-                Ok(value) if value.is_array() => self.check(&value, name, report),
-                _ => report(name, self.expected(), "a string"),
-            },
+            (Shape::Messages | Shape::Preferences | Shape::Rubrics, Value::String(cell)) => {
+                match serde_json::from_str::<Value>(cell) {
+                    Ok(value) if value.is_array() => self.check(&value, name, report),
+                    _ => report(name, self.expected(), "a string"),
+                }
+            }
             (Shape::Messages, Value::Array(list)) => each(list, name, report, message),
             (Shape::Preferences, Value::Array(list)) => {
                 each(list, name, report, preference);
                 for dimension in Dimension::ALL {
-                    let count = list.iter().filter(|p| p["dimension"].as_str().is_some_and(|name| name.parse() == Ok(dimension))).count();
+                    let count = list
+                        .iter()
+                        .filter(|p| p["dimension"].as_str().is_some_and(|name| name.parse() == Ok(dimension)))
+                        .count();
                     if count != 1 {
                         report(name, &format!("one {dimension} preference"), &format!("{count}"));
                     }
@@ -146,7 +153,11 @@ fn message(object: &Row, path: &str, report: Report<'_>) {
     match object.get("role").and_then(Value::as_str) {
         Some("system" | "user" | "assistant") => {}
         Some(other) => report(&format!("{path}.role"), "system, user or assistant", &format!("\"{other}\"")),
-        None => report(&format!("{path}.role"), "system, user or assistant", kind(object.get("role").unwrap_or(&Value::Null))),
+        None => report(
+            &format!("{path}.role"),
+            "system, user or assistant",
+            kind(object.get("role").unwrap_or(&Value::Null)),
+        ),
     }
     text(object, "content", path, true, report);
 }
@@ -155,9 +166,17 @@ fn preference(object: &Row, path: &str, report: Report<'_>) {
     match object.get("dimension").and_then(Value::as_str) {
         Some(name) if name.parse::<Dimension>().is_ok() => {}
         Some(other) => {
-            report(&format!("{path}.dimension"), "style, background_knowledge, informativeness or harmlessness", &format!("\"{other}\""));
+            report(
+                &format!("{path}.dimension"),
+                "style, background_knowledge, informativeness or harmlessness",
+                &format!("\"{other}\""),
+            );
         }
-        None => report(&format!("{path}.dimension"), "a dimension", kind(object.get("dimension").unwrap_or(&Value::Null))),
+        None => report(
+            &format!("{path}.dimension"),
+            "a dimension",
+            kind(object.get("dimension").unwrap_or(&Value::Null)),
+        ),
     }
     text(object, "subdimension", path, false, report);
     text(object, "preference", path, false, report);
@@ -184,7 +203,10 @@ fn rubric(object: &Row, path: &str, report: Report<'_>) {
 pub(super) fn rules(kind: RecordKind, row: &Row, report: Report<'_>) {
     match kind {
         RecordKind::Pairs | RecordKind::Reward => {
-            if row.get("chosen").is_some_and(|chosen| !chosen.is_null() && row.get("rejected") == Some(chosen)) {
+            if row
+                .get("chosen")
+                .is_some_and(|chosen| !chosen.is_null() && row.get("rejected") == Some(chosen))
+            {
                 report("rejected", "a response other than `chosen`", "the same");
             }
             for name in ["chosen", "rejected"] {
@@ -204,7 +226,11 @@ pub(super) fn rules(kind: RecordKind, row: &Row, report: Report<'_>) {
             if let (Some(rubrics), Some(preferences)) = (rubrics, preferences)
                 && rubrics.len() != preferences.len()
             {
-                report("rubrics", &format!("one rubric for each of {} preferences", preferences.len()), &rubrics.len().to_string());
+                report(
+                    "rubrics",
+                    &format!("one rubric for each of {} preferences", preferences.len()),
+                    &rubrics.len().to_string(),
+                );
             }
         }
         RecordKind::Sft => {}

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, LargeStringArray, ListArray, StructArray};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields};
-use janus_core::{BenchRecord, Message, PairRecord, Preference, PreferenceSet, RewardRecord, Rubric, Score, SftRecord};
+use janus_core::{
+    BenchRecord, Message, PairRecord, Preference, PreferenceSet, RewardRecord, Rubric, Score, SftRecord,
+};
 
 /// A record that can be a row of Parquet or Arrow.
 ///
@@ -26,8 +28,8 @@ use janus_core::{BenchRecord, Message, PairRecord, Preference, PreferenceSet, Re
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait ArrowRecord: Sized {
-    /// The columns of a file of these rows, in order. A column may depend on `rows` if only some files need it; types must not
-    /// depend on `rows`.
+    /// The columns of a file of these rows, in order. A column may depend on `rows` if only some files need
+    /// it; types must not depend on `rows`.
     fn columns(rows: &[Self]) -> Vec<Column<Self>>;
 }
 
@@ -60,18 +62,27 @@ impl<T: 'static> Column<T> {
         let fields = Fields::from(vec![text_field("content"), text_field("role")]);
         Self::list(name, fields, move |rows, fields| {
             let messages = || rows.iter().flat_map(get);
-            let columns = vec![texts(messages().map(|m| m.content.as_str())), texts(messages().map(|m| m.role.as_str()))];
+            let columns = vec![
+                texts(messages().map(|m| m.content.as_str())),
+                texts(messages().map(|m| m.role.as_str())),
+            ];
             list(fields, columns, rows.iter().map(|row| Some(get(row).len())))
         })
     }
 
     /// `list<struct{dimension, subdimension, preference, description}>`, or null.
     pub fn preferences(name: &str, get: fn(&T) -> Option<&PreferenceSet>) -> Self {
-        let fields = Fields::from(["dimension", "subdimension", "preference", "description"].map(text_field).to_vec());
+        let fields =
+            Fields::from(["dimension", "subdimension", "preference", "description"].map(text_field).to_vec());
         Self::list(name, fields, move |rows, fields| {
-            let column = |text: fn(&Preference) -> &str| texts(rows.iter().filter_map(get).flatten().map(text));
-            let columns =
-                vec![column(|p| p.dimension.as_str()), column(|p| &p.subdimension), column(|p| &p.name), column(|p| &p.description)];
+            let column =
+                |text: fn(&Preference) -> &str| texts(rows.iter().filter_map(get).flatten().map(text));
+            let columns = vec![
+                column(|p| p.dimension.as_str()),
+                column(|p| &p.subdimension),
+                column(|p| &p.name),
+                column(|p| &p.description),
+            ];
             list(fields, columns, rows.iter().map(|row| get(row).map(|set| set.iter().len())))
         })
     }
@@ -79,13 +90,18 @@ impl<T: 'static> Column<T> {
     /// `list<struct{criteria, score_descriptions: struct{"1", "2", "3", "4", "5"}}>`.
     pub fn rubrics(name: &str, get: fn(&T) -> &[Rubric]) -> Self {
         let anchor_fields: Fields = scores().map(|score| text_field(&score.to_string())).collect();
-        let fields =
-            Fields::from(vec![text_field("criteria"), Field::new("score_descriptions", DataType::Struct(anchor_fields.clone()), true)]);
+        let fields = Fields::from(vec![
+            text_field("criteria"),
+            Field::new("score_descriptions", DataType::Struct(anchor_fields.clone()), true),
+        ]);
         Self::list(name, fields, move |rows, fields| {
             let rubrics = || rows.iter().flat_map(get);
-            let anchors = scores().map(|score| texts(rubrics().map(|rubric| rubric.score_descriptions.get(score)))).collect();
+            let anchors = scores()
+                .map(|score| texts(rubrics().map(|rubric| rubric.score_descriptions.get(score))))
+                .collect();
             let anchors = Arc::new(StructArray::new(anchor_fields.clone(), anchors, None));
-            let columns: Vec<ArrayRef> = vec![texts(rubrics().map(|rubric| rubric.criteria.as_str())), anchors];
+            let columns: Vec<ArrayRef> =
+                vec![texts(rubrics().map(|rubric| rubric.criteria.as_str())), anchors];
             list(fields, columns, rows.iter().map(|row| Some(get(row).len())))
         })
     }
@@ -109,13 +125,22 @@ fn texts<'a>(texts: impl Iterator<Item = &'a str>) -> ArrayRef {
     Arc::new(LargeStringArray::from_iter_values(texts))
 }
 
-/// Makes an array of lists of structs from the columns of the structs, concatenated over all rows, and the length of each row's
-/// list.
-fn list(fields: &Fields, columns: Vec<ArrayRef>, lengths: impl Iterator<Item = Option<usize>> + Clone) -> ArrayRef {
+/// Makes an array of lists of structs from the columns of the structs, concatenated over all rows, and the
+/// length of each row's list.
+fn list(
+    fields: &Fields,
+    columns: Vec<ArrayRef>,
+    lengths: impl Iterator<Item = Option<usize>> + Clone,
+) -> ArrayRef {
     let item = Arc::new(Field::new_list_field(DataType::Struct(fields.clone()), true));
     let offsets = OffsetBuffer::from_lengths(lengths.clone().map(Option::unwrap_or_default));
     let nulls = NullBuffer::from_iter(lengths.map(|length| length.is_some()));
-    Arc::new(ListArray::new(item, offsets, Arc::new(StructArray::new(fields.clone(), columns, None)), Some(nulls)))
+    Arc::new(ListArray::new(
+        item,
+        offsets,
+        Arc::new(StructArray::new(fields.clone(), columns, None)),
+        Some(nulls),
+    ))
 }
 
 impl ArrowRecord for SftRecord {

@@ -34,7 +34,12 @@ pub(super) struct Records<T> {
 
 impl<T: ArrowRecord> Records<T> {
     pub(super) fn new(path: &Path, file: AtomicFile, format: Format) -> Self {
-        Self { batches: Batches::new(path, file, format, Vec::new()), has_columns: false, held: Vec::new(), rows: 0 }
+        Self {
+            batches: Batches::new(path, file, format, Vec::new()),
+            has_columns: false,
+            held: Vec::new(),
+            rows: 0,
+        }
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -84,7 +89,8 @@ enum Out {
 impl<T: ArrowRecord> Batches<T> {
     pub(super) fn new(path: &Path, file: AtomicFile, format: Format, columns: Vec<Column<T>>) -> Self {
         let (path, schema, out) = (path.into(), Arc::new(Schema::empty()), Out::Unopened(Some(file)));
-        let mut batches = Self { path, columns: Vec::new(), schema, needed: T::columns, format, out, rows: 0 };
+        let mut batches =
+            Self { path, columns: Vec::new(), schema, needed: T::columns, format, out, rows: 0 };
         batches.set_columns(columns);
         batches
     }
@@ -93,17 +99,25 @@ impl<T: ArrowRecord> Batches<T> {
 impl<T> Batches<T> {
     /// Sets the columns, before any row is added.
     fn set_columns(&mut self, columns: Vec<Column<T>>) {
-        self.schema = Arc::new(Schema::new(columns.iter().map(|column| column.field.clone()).collect::<Vec<Field>>()));
+        self.schema =
+            Arc::new(Schema::new(columns.iter().map(|column| column.field.clone()).collect::<Vec<Field>>()));
         self.columns = columns;
     }
 
-    /// Adds rows that may need columns that the file does not have; `end` is the number of the last of these rows.
+    /// Adds rows that may need columns that the file does not have; `end` is the number of the last of these
+    /// rows.
     fn add_checked(&mut self, rows: &[T], end: u64) -> Result<()> {
         for column in (self.needed)(rows) {
             if !self.columns.iter().any(|known| known.field.name() == column.field.name()) {
-                let problem =
-                    format!("a row of this batch has the field \"{}\", which the first rows of the file do not have", column.field.name());
-                return Err(Error::Encode { path: self.path.clone(), row: end + 1 - rows.len() as u64, cause: problem.into() });
+                let problem = format!(
+                    "a row of this batch has the field \"{}\", which the first rows of the file do not have",
+                    column.field.name()
+                );
+                return Err(Error::Encode {
+                    path: self.path.clone(),
+                    row: end + 1 - rows.len() as u64,
+                    cause: problem.into(),
+                });
             }
         }
         self.add(rows)
@@ -113,7 +127,8 @@ impl<T> Batches<T> {
     pub(super) fn add(&mut self, rows: &[T]) -> Result<()> {
         let first = self.rows + 1;
         let arrays = self.columns.iter().map(|column| (column.fill)(rows)).collect();
-        let batch = RecordBatch::try_new(self.schema.clone(), arrays).map_err(|error| self.failed(first, error.into()))?;
+        let batch = RecordBatch::try_new(self.schema.clone(), arrays)
+            .map_err(|error| self.failed(first, error.into()))?;
         let written = match self.opened()? {
             Out::Parquet(writer) => writer.write(&batch),
             Out::Arrow(writer) => writer.write(&batch).map_err(ParquetError::from),
@@ -130,7 +145,9 @@ impl<T> Batches<T> {
         let (path, row) = (self.path, self.rows);
         let compressed = match self.out {
             Out::Parquet(writer) => writer.into_inner(),
-            Out::Arrow(mut writer) => writer.finish().and_then(|()| writer.into_inner()).map_err(ParquetError::from),
+            Out::Arrow(mut writer) => {
+                writer.finish().and_then(|()| writer.into_inner()).map_err(ParquetError::from)
+            }
             Out::Unopened(_) => Err(ParquetError::General("the file was not opened".into())),
         };
         let compressed = compressed.map_err(|error| failed(&path, row, unwrapped(error)))?;
@@ -141,15 +158,17 @@ impl<T> Batches<T> {
         if let Out::Unopened(file) = &mut self.out
             && let Some(file) = file.take()
         {
-            let compressed = Compressed::new(file, self.format.codec).map_err(Error::io(&self.path, "write the file"))?;
+            let compressed =
+                Compressed::new(file, self.format.codec).map_err(Error::io(&self.path, "write the file"))?;
             let opened = match self.format.layout {
-                Layout::Arrow => {
-                    FileWriter::try_new(compressed, &self.schema).map(|writer| Out::Arrow(Box::new(writer))).map_err(ParquetError::from)
-                }
+                Layout::Arrow => FileWriter::try_new(compressed, &self.schema)
+                    .map(|writer| Out::Arrow(Box::new(writer)))
+                    .map_err(ParquetError::from),
                 _ => {
                     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY);
                     let properties = properties.set_max_row_group_row_count(Some(ROW_GROUP)).build();
-                    ArrowWriter::try_new(compressed, self.schema.clone(), Some(properties)).map(|writer| Out::Parquet(Box::new(writer)))
+                    ArrowWriter::try_new(compressed, self.schema.clone(), Some(properties))
+                        .map(|writer| Out::Parquet(Box::new(writer)))
                 }
             };
             self.out = opened.map_err(|error| self.failed(1, error))?;

@@ -60,7 +60,9 @@ impl Sheet {
         for row in std::mem::take(&mut self.held) {
             self.row += 1;
             if let Some(name) = row.keys().find(|name| !header.contains(name)) {
-                let problem = format!("the field \"{name}\" is in none of the first {HELD} rows, which determine the header");
+                let problem = format!(
+                    "the field \"{name}\" is in none of the first {HELD} rows, which determine the header"
+                );
                 return Err(failed(path, self.row, problem.into()));
             }
             let cell = |name| match row.get(name) {

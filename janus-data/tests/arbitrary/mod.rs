@@ -1,7 +1,8 @@
 //! Strategies for records with arbitrary content, for property tests.
 
 use janus_core::{
-    BenchRecord, Dimension, Message, PairRecord, Preference, PreferenceSet, RewardRecord, Rubric, ScoreDescriptions, SftRecord,
+    BenchRecord, Dimension, Message, PairRecord, Preference, PreferenceSet, RewardRecord, Rubric,
+    ScoreDescriptions, SftRecord,
 };
 use proptest::prelude::*;
 
@@ -13,8 +14,10 @@ pub fn text() -> impl Strategy<Value = String> {
 fn preference_set() -> impl Strategy<Value = Option<PreferenceSet>> {
     let set = prop::collection::vec(("[a-z]{1,8}", "[a-z\"]{1,8}", text()), 4);
     let build = |parts: Vec<(String, String, String)>| {
-        let preferences =
-            Dimension::ALL.into_iter().zip(parts).map(|(dimension, (sub, name, text))| Preference::new(dimension, sub, name, text));
+        let preferences = Dimension::ALL
+            .into_iter()
+            .zip(parts)
+            .map(|(dimension, (sub, name, text))| Preference::new(dimension, sub, name, text));
         PreferenceSet::new(preferences.collect::<Vec<_>>()).unwrap()
     };
     prop::option::of(set.prop_map(build))
@@ -39,9 +42,16 @@ pub fn sft() -> impl Strategy<Value = SftRecord> {
 }
 
 pub fn pair() -> impl Strategy<Value = PairRecord> {
-    (text(), text(), text(), text(), messages(), messages()).prop_map(|(main_source, original_source, system, prompt, chosen, rejected)| {
-        PairRecord { main_source, original_source, system, prompt, chosen, rejected }
-    })
+    (text(), text(), text(), text(), messages(), messages()).prop_map(
+        |(main_source, original_source, system, prompt, chosen, rejected)| PairRecord {
+            main_source,
+            original_source,
+            system,
+            prompt,
+            chosen,
+            rejected,
+        },
+    )
 }
 
 pub fn reward() -> impl Strategy<Value = RewardRecord> {
@@ -49,8 +59,10 @@ pub fn reward() -> impl Strategy<Value = RewardRecord> {
 }
 
 pub fn bench() -> impl Strategy<Value = BenchRecord> {
-    let rubric = (text(), prop::array::uniform5(text()))
-        .prop_map(|(criteria, anchors)| Rubric { criteria, score_descriptions: ScoreDescriptions::new(anchors) });
+    let rubric = (text(), prop::array::uniform5(text())).prop_map(|(criteria, anchors)| Rubric {
+        criteria,
+        score_descriptions: ScoreDescriptions::new(anchors),
+    });
     let rubrics = prop::collection::vec(rubric, 0..5);
     (prop::option::of(text()), text(), preference_set(), text(), text(), text(), rubrics).prop_map(
         |(id, source, preference_set, system, prompt, reference_answer, rubrics)| BenchRecord {

@@ -20,11 +20,20 @@ struct Question {
 const COMPARE: &[Question] = &[Question {
     name: "choice",
     label: "Which answer serves the person of the system message better?",
-    options: &[("a", "A is better"), ("both_good", "Both are good"), ("both_bad", "Both are bad"), ("b", "B is better")],
+    options: &[
+        ("a", "A is better"),
+        ("both_good", "Both are good"),
+        ("both_bad", "Both are bad"),
+        ("b", "B is better"),
+    ],
 }];
 
 const REVIEW: &[Question] = &[
-    Question { name: "accept", label: "Should the row stay in the bench?", options: &[("yes", "Accept"), ("no", "Reject")] },
+    Question {
+        name: "accept",
+        label: "Should the row stay in the bench?",
+        options: &[("yes", "Accept"), ("no", "Reject")],
+    },
     Question {
         name: "difficulty",
         label: "How hard is it?",
@@ -56,7 +65,8 @@ pub(super) fn render(task: &AnnotationTask) -> Result<String> {
         questions,
         items: &task.items,
     };
-    let json = serde_json::to_string(&data).map_err(|error| Error::ReportFile { problem: error.to_string() })?;
+    let json =
+        serde_json::to_string(&data).map_err(|error| Error::ReportFile { problem: error.to_string() })?;
     // Without `<`, no text can close the script element.
     let json = json.replace('<', "\\u003c");
     let body = format!(

@@ -58,7 +58,8 @@ pub(super) struct Reviewed {
 
 impl fmt::Display for Reviewed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ([accepted, rejected, undecided], [easy, intermediate, hard]) = (self.counts(), self.difficulties());
+        let ([accepted, rejected, undecided], [easy, intermediate, hard]) =
+            (self.counts(), self.difficulties());
         write!(f, "{accepted} rows accepted, {rejected} rejected, {undecided} undecided; ")?;
         write!(f, "{easy} easy, {intermediate} intermediate, {hard} hard")
     }
@@ -66,7 +67,8 @@ impl fmt::Display for Reviewed {
 
 impl Numbers for Reviewed {
     fn numbers(&self) -> Result<Map<String, Value>> {
-        let ([accepted, rejected, undecided], [easy, intermediate, hard]) = (self.counts(), self.difficulties());
+        let ([accepted, rejected, undecided], [easy, intermediate, hard]) =
+            (self.counts(), self.difficulties());
         let counts = json!({
             "accepted": accepted, "rejected": rejected, "undecided": undecided, "easy": easy, "intermediate": intermediate, "hard": hard,
         });
@@ -78,18 +80,26 @@ impl Reviewed {
     /// The records that more annotators accept than reject, each with its id. `bench` is the path of the
     /// records, for errors.
     pub(super) fn accepted(&self, bench: &Path, records: Vec<BenchRecord>) -> Result<Vec<BenchRecord>> {
-        let verdicts: BTreeMap<&str, Option<bool>> = self.rows.iter().map(|row| (row.id.as_str(), row.verdict)).collect();
-        let ids: Vec<String> = records.iter().enumerate().map(|(index, record)| record_id(record, index)).collect();
+        let verdicts: BTreeMap<&str, Option<bool>> =
+            self.rows.iter().map(|row| (row.id.as_str(), row.verdict)).collect();
+        let ids: Vec<String> =
+            records.iter().enumerate().map(|(index, record)| record_id(record, index)).collect();
         if let Some(row) = self.rows.iter().find(|row| !ids.contains(&row.id)) {
-            return Err(Error::reference(bench.display().to_string(), format!("the row \"{}\", which was reviewed", row.id), "none"));
+            return Err(Error::reference(
+                bench.display().to_string(),
+                format!("the row \"{}\", which was reviewed", row.id),
+                "none",
+            ));
         }
-        let kept = ids.into_iter().zip(records).filter(|(id, _)| verdicts.get(id.as_str()) == Some(&Some(true)));
+        let kept =
+            ids.into_iter().zip(records).filter(|(id, _)| verdicts.get(id.as_str()) == Some(&Some(true)));
         Ok(kept.map(|(id, record)| BenchRecord { id: Some(id), ..record }).collect())
     }
 
     /// Evaluates the results of one or more annotators.
     pub(super) fn of(key: &AnnotationKey, results: &[(&Path, Annotations)]) -> Result<Self> {
-        let questions: [(&str, &[&str]); 2] = [("accept", &["yes", "no"]), ("difficulty", &["easy", "intermediate", "hard"])];
+        let questions: [(&str, &[&str]); 2] =
+            [("accept", &["yes", "no"]), ("difficulty", &["easy", "intermediate", "hard"])];
         check(results, key, AnnotationMode::Review, &questions)?;
         let mut votes: BTreeMap<&str, Vec<(bool, Difficulty)>> = BTreeMap::new();
         for answer in results.iter().flat_map(|(_, result)| &result.answers) {
@@ -115,10 +125,14 @@ impl Reviewed {
                 difficulty: difficulties.get(votes.len() / 2).copied(),
             }
         };
-        let verdicts: Vec<Vec<f64>> =
-            votes.values().map(|votes| votes.iter().map(|(accept, _)| f64::from(u8::from(*accept))).collect()).collect();
-        let ranks: Vec<Vec<f64>> =
-            votes.values().map(|votes| votes.iter().map(|(_, difficulty)| f64::from(*difficulty as u8)).collect()).collect();
+        let verdicts: Vec<Vec<f64>> = votes
+            .values()
+            .map(|votes| votes.iter().map(|(accept, _)| f64::from(u8::from(*accept))).collect())
+            .collect();
+        let ranks: Vec<Vec<f64>> = votes
+            .values()
+            .map(|votes| votes.iter().map(|(_, difficulty)| f64::from(*difficulty as u8)).collect())
+            .collect();
         Ok(Self {
             rows: key.items.iter().map(row).collect(),
             annotators: results.iter().map(|(_, result)| result.annotator.trim().into()).collect(),

@@ -107,7 +107,8 @@ impl AnswerFile {
 
     /// Whether the record lists rows without an answer, which can be requested again.
     pub fn is_unfinished(&self) -> bool {
-        self.read_record().is_some_and(|record| record["failures"].as_array().is_some_and(|failures| !failures.is_empty()))
+        self.read_record()
+            .is_some_and(|record| record["failures"].as_array().is_some_and(|failures| !failures.is_empty()))
     }
 
     /// Checks that the finished file was written with these settings. `name` is the model's name in a
@@ -121,7 +122,11 @@ impl AnswerFile {
             return other(AnswerFileProblem::NoRecord { record: self.record() });
         };
         let differs = |key: &&String| record["settings"].get(key.as_str()) != settings.get(key.as_str());
-        let more = record["settings"].as_object().into_iter().flat_map(Map::keys).filter(|key| !settings.contains_key(*key));
+        let more = record["settings"]
+            .as_object()
+            .into_iter()
+            .flat_map(Map::keys)
+            .filter(|key| !settings.contains_key(*key));
         let mut differing: Vec<String> = settings.keys().chain(more).filter(differs).cloned().collect();
         if record["name"] != json!(name) {
             differing.push("name".into());
@@ -146,8 +151,14 @@ impl AnswerFile {
     /// # Errors
     /// [`Error::Row`] for answers to other questions, [`Error::File`].
     pub fn write_answers(&self, questions: &Questions, model: &str, answered: &Answered) -> Result<()> {
-        let answers = answered.answers.iter().enumerate().filter_map(|(place, answers)| Some((place, answers.as_ref().ok()?)));
-        let rows = answers.map(|(place, answers)| questions.answer_row(place, model, answers)).collect::<Result<Vec<Value>>>()?;
+        let answers = answered
+            .answers
+            .iter()
+            .enumerate()
+            .filter_map(|(place, answers)| Some((place, answers.as_ref().ok()?)));
+        let rows = answers
+            .map(|(place, answers)| questions.answer_row(place, model, answers))
+            .collect::<Result<Vec<Value>>>()?;
         Ok(janus_data::write_all(&self.path, &rows)?)
     }
 
@@ -166,7 +177,8 @@ impl AnswerFile {
     /// # Errors
     /// [`Error::File`]; [`Error::ReportFile`] for a record that JSON cannot hold.
     pub fn write_record(&self, record: impl Serialize) -> Result<()> {
-        let text = serde_json::to_string_pretty(&record).map_err(|error| Error::ReportFile { problem: error.to_string() })?;
+        let text = serde_json::to_string_pretty(&record)
+            .map_err(|error| Error::ReportFile { problem: error.to_string() })?;
         Ok(janus_data::write_file(self.record(), format!("{text}\n").as_bytes())?)
     }
 }

@@ -74,7 +74,8 @@ pub fn tasks_of_rows(
     let mut tasks = Vec::with_capacity(rows.len());
     for (index, prompt) in rows.iter().enumerate() {
         let row = index + 1;
-        let at = |(field, problem): (&str, PromptProblem)| Error::Prompts { row, field: field.into(), problem };
+        let at =
+            |(field, problem): (&str, PromptProblem)| Error::Prompts { row, field: field.into(), problem };
         let id = id(prompt, &fields.id, row).map_err(at)?;
         if let Some(first) = first_with.insert(id.clone(), row) {
             return Err(at((&fields.id, PromptProblem::SameId { id, first })));
@@ -83,8 +84,15 @@ pub fn tasks_of_rows(
             Some(user) if !user.trim().is_empty() => user,
             _ => return Err(at((&fields.user, PromptProblem::NoMessage))),
         };
-        let system = if compose_system { Some(composed(sampling.seed, &id)?) } else { text(prompt, &fields.system).map_err(at)? };
-        tasks.push(Task { system: system.filter(|system| !system.is_empty()), ..Task::new(id, user, sampling.clone()) });
+        let system = if compose_system {
+            Some(composed(sampling.seed, &id)?)
+        } else {
+            text(prompt, &fields.system).map_err(at)?
+        };
+        tasks.push(Task {
+            system: system.filter(|system| !system.is_empty()),
+            ..Task::new(id, user, sampling.clone())
+        });
     }
     Ok(tasks)
 }
@@ -115,7 +123,9 @@ fn text<'a>(row: &Prompt, field: &'a str) -> Result<Option<String>, (&'a str, Pr
     };
     match value {
         Value::String(text) => Ok(Some(text.clone())),
-        other => Err((field, PromptProblem::Type { expected: "a string or a list of strings", got: kind(other) })),
+        other => {
+            Err((field, PromptProblem::Type { expected: "a string or a list of strings", got: kind(other) }))
+        }
     }
 }
 
@@ -151,7 +161,8 @@ mod tests {
 
     fn made(rows: Value, compose_system: bool) -> Result<Vec<Task>, String> {
         let rows: Vec<Prompt> = serde_json::from_value(rows).unwrap();
-        tasks_of_rows(&rows, &PromptFields::default(), &SamplingParams::default(), compose_system).map_err(|error| error.to_string())
+        tasks_of_rows(&rows, &PromptFields::default(), &SamplingParams::default(), compose_system)
+            .map_err(|error| error.to_string())
     }
 
     fn ids(rows: Value) -> Vec<String> {
@@ -168,7 +179,8 @@ mod tests {
     #[test]
     fn messages_are_the_system_message_if_present_and_the_first_user_message() {
         let rows = json!([{"system": "S", "prompt": ["one", "two"]}, {"system": "", "prompt": "x"}, {"system": null, "prompt": "x"}]);
-        let messages: Vec<_> = made(rows, false).unwrap().into_iter().map(|task| task.request(&[]).unwrap().messages).collect();
+        let messages: Vec<_> =
+            made(rows, false).unwrap().into_iter().map(|task| task.request(&[]).unwrap().messages).collect();
         assert_eq!(messages[0], [Message::system("S"), Message::user("one")]);
         assert_eq!(messages[1], [Message::user("x")]);
         assert_eq!(messages[1], messages[2]);
@@ -177,15 +189,24 @@ mod tests {
     #[test]
     fn errors_name_the_row_and_the_field() {
         for (rows, expected) in [
-            (json!([{"prompt": "x"}, {"prompt": 3}]), r#"row 2, field "prompt": expected a string or a list of strings, got a number"#),
+            (
+                json!([{"prompt": "x"}, {"prompt": 3}]),
+                r#"row 2, field "prompt": expected a string or a list of strings, got a number"#,
+            ),
             (json!([{"prompt": []}]), r#"row 1, field "prompt": expected a string, got an empty list"#),
             (json!([{"text": "x"}]), r#"row 1, field "prompt": expected the user's message, got nothing"#),
-            (json!([{"id": true, "prompt": "x"}]), r#"row 1, field "id": expected a string or a number, got a boolean"#),
+            (
+                json!([{"id": true, "prompt": "x"}]),
+                r#"row 1, field "id": expected a string or a number, got a boolean"#,
+            ),
             (
                 json!([{"id": 1, "prompt": "x"}, {"id": "1", "prompt": "x"}]),
                 r#"row 2, field "id": "1" is the id of row 1 too: ids must differ"#,
             ),
-            (json!([{"system": {}, "prompt": "x"}]), r#"row 1, field "system": expected a string or a list of strings, got an object"#),
+            (
+                json!([{"system": {}, "prompt": "x"}]),
+                r#"row 1, field "system": expected a string or a list of strings, got an object"#,
+            ),
         ] {
             assert_eq!(made(rows, false).unwrap_err(), expected);
         }

@@ -40,7 +40,9 @@ pub(super) fn row(request: &ChatRequest, with_system: bool, answer: &Sampled) ->
         row["system"] = json!(system.content);
     }
     match answer {
-        Sampled::All(generations) if request.sampling.n == 1 => generations.iter().for_each(|one| add(&mut row, one)),
+        Sampled::All(generations) if request.sampling.n == 1 => {
+            generations.iter().for_each(|one| add(&mut row, one))
+        }
         Sampled::All(generations) => row["responses"] = generations.iter().map(fields).collect(),
         Sampled::Best(best) => {
             add(&mut row, best.best());
@@ -66,16 +68,23 @@ pub(super) fn generations(row: &str) -> Option<Vec<Generation>> {
 pub fn read_answers(path: impl AsRef<Path>) -> Result<Vec<Vec<Generation>>> {
     let path = path.as_ref();
     let rows: Vec<Value> = janus_data::read_all(path)?;
-    let missing = |row: usize| rule(path, row as u64 + 1, None, Some("response".into()), "the row has no answer".into());
+    let missing = |row: usize| {
+        rule(path, row as u64 + 1, None, Some("response".into()), "the row has no answer".into())
+    };
     rows.iter().enumerate().map(|(row, fields)| parsed(fields).ok_or_else(|| missing(row))).collect()
 }
 
 fn parsed(row: &Value) -> Option<Vec<Generation>> {
     let count = |value: &Value| value.as_u64().and_then(|count| usize::try_from(count).ok());
     let generation = |fields: &Value| {
-        let (prompt_tokens, completion_tokens) = (count(&fields["prompt_tokens"])?, count(&fields["completion_tokens"])?);
+        let (prompt_tokens, completion_tokens) =
+            (count(&fields["prompt_tokens"])?, count(&fields["completion_tokens"])?);
         let finish_reason = serde_json::from_value(fields["finish_reason"].clone()).ok()?;
-        Some(Generation::new(fields["response"].as_str()?).with_finish_reason(finish_reason).with_tokens(prompt_tokens, completion_tokens))
+        Some(
+            Generation::new(fields["response"].as_str()?)
+                .with_finish_reason(finish_reason)
+                .with_tokens(prompt_tokens, completion_tokens),
+        )
     };
     match row["responses"].as_array() {
         Some(all) if row["best"].is_null() => all.iter().map(generation).collect(),
@@ -118,14 +127,21 @@ mod tests {
     fn rows_round_trip_and_a_row_without_an_answer_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows.jsonl");
-        let request =
-            |id: &str, n| ChatRequest::new(id, [Message::user("?")]).with_sampling(SamplingParams { n, ..SamplingParams::default() });
+        let request = |id: &str, n| {
+            ChatRequest::new(id, [Message::user("?")])
+                .with_sampling(SamplingParams { n, ..SamplingParams::default() })
+        };
         let one = vec![Generation::new("a").with_tokens(1, 2)];
         let two = vec![Generation::new("b"), Generation::new("c")];
-        let rows = [row(&request("1", 1), false, &Sampled::All(one.clone())), row(&request("2", 2), false, &Sampled::All(two.clone()))];
+        let rows = [
+            row(&request("1", 1), false, &Sampled::All(one.clone())),
+            row(&request("2", 2), false, &Sampled::All(two.clone())),
+        ];
         janus_data::write_all(&path, &rows).unwrap();
         assert_eq!(read_answers(&path).unwrap(), [one, two]);
         janus_data::write_all(&path, &[json!({ "id": "1", "error": "no" })]).unwrap();
-        assert!(read_answers(&path).unwrap_err().to_string().contains("rows.jsonl, row 1, field \"response\""));
+        assert!(
+            read_answers(&path).unwrap_err().to_string().contains("rows.jsonl, row 1, field \"response\"")
+        );
     }
 }

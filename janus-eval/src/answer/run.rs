@@ -77,7 +77,10 @@ pub struct Answered {
 impl Answered {
     /// The ids of the tasks without an answer, with the error of each.
     pub fn failures<'a>(&'a self, tasks: &'a [Task]) -> impl Iterator<Item = (&'a str, &'a str)> {
-        tasks.iter().zip(&self.answers).filter_map(|(task, answers)| Some((task.id.as_str(), answers.as_ref().err()?.as_str())))
+        tasks
+            .iter()
+            .zip(&self.answers)
+            .filter_map(|(task, answers)| Some((task.id.as_str(), answers.as_ref().err()?.as_str())))
     }
 
     /// A line of JSON for each task, for tasks of one turn:
@@ -120,7 +123,12 @@ impl<'a> Answering<'a> {
     /// # Errors
     /// [`Error::File`](crate::Error::File) if the store cannot be written. A failed request is not an
     /// error here: it is in [`Answered::answers`].
-    pub fn run(&self, model: &dyn ChatModel, store: &mut AnswerStore<'_>, progress: &mut dyn FnMut(&AnswerProgress)) -> Result<Answered> {
+    pub fn run(
+        &self,
+        model: &dyn ChatModel,
+        store: &mut AnswerStore<'_>,
+        progress: &mut dyn FnMut(&AnswerProgress),
+    ) -> Result<Answered> {
         self.answered(Some(model), store, progress)
     }
 
@@ -138,19 +146,34 @@ impl<'a> Answering<'a> {
         store: &mut AnswerStore<'_>,
         progress: &mut dyn FnMut(&AnswerProgress),
     ) -> Result<Answered> {
-        let state = State { store, progress, started: Instant::now(), tally: AnswerProgress::default(), written: Ok(()) };
+        let state = State {
+            store,
+            progress,
+            started: Instant::now(),
+            tally: AnswerProgress::default(),
+            written: Ok(()),
+        };
         let state = RefCell::new(state);
         let answers = answer(self.tasks, &Storing { model, answering: *self, state: &state });
         let State { tally, written, .. } = state.into_inner();
         written?;
-        Ok(Answered { answers: answers.into_iter().map(|answers| answers.map_err(|error| error_chain(&error))).collect(), tally })
+        Ok(Answered {
+            answers: answers
+                .into_iter()
+                .map(|answers| answers.map_err(|error| error_chain(&error)))
+                .collect(),
+            tally,
+        })
     }
 }
 
 impl std::fmt::Debug for Answering<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let reward = self.reward.map(RewardModel::name);
-        f.debug_struct("Answering").field("tasks", &self.tasks.len()).field("reward", &reward).finish_non_exhaustive()
+        f.debug_struct("Answering")
+            .field("tasks", &self.tasks.len())
+            .field("reward", &reward)
+            .finish_non_exhaustive()
     }
 }
 
@@ -161,13 +184,18 @@ fn estimate(tasks: &[Task], known: impl Fn(&ChatRequest) -> Option<Vec<Generatio
     for task in tasks {
         let (mut answers, mut unknown) = (Vec::<String>::new(), 0);
         while let Some(request) = task.request(&answers.iter().map(String::as_str).collect::<Vec<_>>()) {
-            let answer = if unknown == 0 { known(&request).filter(|generations| !generations.is_empty()) } else { None };
+            let answer = if unknown == 0 {
+                known(&request).filter(|generations| !generations.is_empty())
+            } else {
+                None
+            };
             let most = request.sampling.max_tokens;
             estimate.calls += 1;
             match &answer {
                 Some(_) => estimate.answered += 1,
                 None => {
-                    let characters: usize = request.messages.iter().map(|message| message.content.chars().count()).sum();
+                    let characters: usize =
+                        request.messages.iter().map(|message| message.content.chars().count()).sum();
                     let prompt = characters.div_ceil(4) + 4 * request.messages.len() + unknown * most;
                     estimate.prompt_tokens += prompt as u64;
                     estimate.completion_tokens += (most * request.sampling.n) as u64;
@@ -216,7 +244,8 @@ impl State<'_, '_> {
 
     fn answered(&mut self, generations: &[Generation]) {
         self.tally.answered += 1;
-        self.tally.completion_tokens += generations.iter().map(|generation| generation.completion_tokens).sum::<usize>();
+        self.tally.completion_tokens +=
+            generations.iter().map(|generation| generation.completion_tokens).sum::<usize>();
     }
 
     fn advance(&mut self) {
@@ -231,7 +260,11 @@ impl ChatModel for Storing<'_, '_, '_> {
         self.model.map_or("nobody", ChatModel::name)
     }
 
-    fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+    fn generate_each(
+        &self,
+        requests: &[ChatRequest],
+        on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>),
+    ) {
         let Answering { reward, with_system, .. } = self.answering;
         let (mut places, mut open) = (Vec::new(), Vec::new());
         for (place, request) in requests.iter().enumerate() {
@@ -257,8 +290,12 @@ impl ChatModel for Storing<'_, '_, '_> {
             on_answer(places[position], answer.map(Sampled::into_answers));
         };
         match reward {
-            None => model.generate_each(&open, &mut |position, answer| each(position, answer.map(Sampled::All))),
-            Some(reward) => best_of_n_each(model, reward, &open, &mut |position, answer| each(position, answer.map(Sampled::Best))),
+            None => {
+                model.generate_each(&open, &mut |position, answer| each(position, answer.map(Sampled::All)))
+            }
+            Some(reward) => best_of_n_each(model, reward, &open, &mut |position, answer| {
+                each(position, answer.map(Sampled::Best))
+            }),
         }
     }
 }
@@ -295,16 +332,25 @@ mod tests {
             "scripted"
         }
 
-        fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+        fn generate_each(
+            &self,
+            requests: &[ChatRequest],
+            on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>),
+        ) {
             self.waves.borrow_mut().push(requests.len());
             for (done, (index, request)) in requests.iter().enumerate().rev().enumerate() {
                 assert!(done < self.answers, "killed");
                 if self.refuses == Some(request.id.as_str()) {
-                    on_answer(index, Err(ModelError::TooLong { id: request.id.clone(), prompt_tokens: 9, context: 8 }));
+                    on_answer(
+                        index,
+                        Err(ModelError::TooLong { id: request.id.clone(), prompt_tokens: 9, context: 8 }),
+                    );
                     continue;
                 }
                 let last = &request.messages.last().unwrap().content;
-                let generation = |sample| Generation::new(format!("{} to {last}, ä \"{sample}\"\n", request.id)).with_tokens(3, 5);
+                let generation = |sample| {
+                    Generation::new(format!("{} to {last}, ä \"{sample}\"\n", request.id)).with_tokens(3, 5)
+                };
                 on_answer(index, Ok((0..request.sampling.n).map(generation).collect()));
             }
         }
@@ -312,7 +358,9 @@ mod tests {
 
     fn tasks(count: usize, n: usize) -> Vec<Task> {
         let sampling = SamplingParams { n, ..SamplingParams::default() };
-        (0..count).map(|index| Task::new(format!("q{index}"), format!("question {index}"), sampling.clone())).collect()
+        (0..count)
+            .map(|index| Task::new(format!("q{index}"), format!("question {index}"), sampling.clone()))
+            .collect()
     }
 
     fn run(model: &Scripted, tasks: &[Task], journal: &Path) -> (Vec<String>, AnswerProgress) {
@@ -326,14 +374,23 @@ mod tests {
         let (folder, tasks) = (tempfile::tempdir().unwrap(), tasks(5, 1));
         let (whole, tally) = run(&Scripted::new(5), &tasks, &folder.path().join("whole"));
         assert_eq!((tally.answered, tally.completion_tokens), (5, 25));
-        assert!(whole[0].starts_with(r#"{"id":"q0","response":"q0 to question 0, ä \"0\"\n","finish_reason":"stop","#), "{}", whole[0]);
+        assert!(
+            whole[0].starts_with(
+                r#"{"id":"q0","response":"q0 to question 0, ä \"0\"\n","finish_reason":"stop","#
+            ),
+            "{}",
+            whole[0]
+        );
         for answers in 0..5 {
             let path = folder.path().join(answers.to_string());
             catch_unwind(AssertUnwindSafe(|| run(&Scripted::new(answers), &tasks, &path))).unwrap_err();
             fs::File::options().append(true).open(&path).unwrap().write_all(br#"{"id":"q0","resp"#).unwrap();
             let model = Scripted::new(5);
             let (lines, tally) = run(&model, &tasks, &path);
-            assert_eq!((lines, tally.answered, model.waves.take()), (whole.clone(), 5 - answers, vec![5 - answers]));
+            assert_eq!(
+                (lines, tally.answered, model.waves.take()),
+                (whole.clone(), 5 - answers, vec![5 - answers])
+            );
         }
     }
 
@@ -344,7 +401,11 @@ mod tests {
         let model = Scripted { refuses: Some("q1"), ..Scripted::new(3) };
         let (lines, tally) = run(&model, &tasks, &path);
         assert_eq!(tally.answered, 2);
-        assert!(lines[1].starts_with(r#"{"id":"q1","error":"request q1: the prompt has 9 tokens"#), "{}", lines[1]);
+        assert!(
+            lines[1].starts_with(r#"{"id":"q1","error":"request q1: the prompt has 9 tokens"#),
+            "{}",
+            lines[1]
+        );
         let model = Scripted::new(3);
         let (lines, _) = run(&model, &tasks, &path);
         assert!(lines[1].starts_with(r#"{"id":"q1","response":"#) && model.waves.take() == [1]);
@@ -358,7 +419,8 @@ mod tests {
         let (lines, _) = run(&Scripted::new(1), &tasks, &folder.path().join("journal"));
         let row: Value = serde_json::from_str(&lines[0]).unwrap();
         assert_eq!(row["system"], "S");
-        let texts: Vec<&Value> = row["responses"].as_array().unwrap().iter().map(|response| &response["response"]).collect();
+        let texts: Vec<&Value> =
+            row["responses"].as_array().unwrap().iter().map(|response| &response["response"]).collect();
         assert_eq!(texts, ["q0 to question 0, ä \"0\"\n", "q0 to question 0, ä \"1\"\n"]);
     }
 
@@ -371,8 +433,9 @@ mod tests {
         }
 
         fn rewards(&self, conversations: &[Vec<Message>]) -> Vec<Result<f32, ModelError>> {
-            let reward =
-                |messages: &Vec<Message>| Ok(f32::from(u8::from(["\"1\"", "\"3\""].iter().any(|id| messages[1].content.contains(id)))));
+            let reward = |messages: &Vec<Message>| {
+                Ok(f32::from(u8::from(["\"1\"", "\"3\""].iter().any(|id| messages[1].content.contains(id)))))
+            };
             conversations.iter().map(reward).collect()
         }
     }
@@ -383,11 +446,19 @@ mod tests {
         let mut store = AnswerStore::rows(Journal::open(folder.path().join("journal"), &Map::new()).unwrap());
         let answering = Answering::new(&tasks).best_by(&Even);
         let answered = answering.run(&Scripted::new(1), &mut store, &mut |_| {}).unwrap();
-        assert_eq!(answered.answers[0].as_ref().unwrap()[0][0].text, "q0 to question 0, ä \"1\"\n", "the best continues");
+        assert_eq!(
+            answered.answers[0].as_ref().unwrap()[0][0].text,
+            "q0 to question 0, ä \"1\"\n",
+            "the best continues"
+        );
         let row: Value = serde_json::from_str(&answered.rows(&tasks, &store)[0]).unwrap();
-        assert_eq!((&row["best"], &row["reward"], &row["completion_tokens"]), (&json!(1), &json!(1.0), &json!(5)));
+        assert_eq!(
+            (&row["best"], &row["reward"], &row["completion_tokens"]),
+            (&json!(1), &json!(1.0), &json!(5))
+        );
         assert_eq!(row["response"], "q0 to question 0, ä \"1\"\n");
-        let rewards: Vec<&Value> = row["responses"].as_array().unwrap().iter().map(|response| &response["reward"]).collect();
+        let rewards: Vec<&Value> =
+            row["responses"].as_array().unwrap().iter().map(|response| &response["reward"]).collect();
         assert_eq!(rewards, [0.0, 1.0, 0.0, 1.0]);
         assert_eq!(row["responses"][1]["response"], row["response"]);
         assert_eq!((answered.tally.answered, answered.tally.completion_tokens), (1, 20));
@@ -436,9 +507,17 @@ mod tests {
         let first = run(&Scripted::new(2), &tasks[..2]);
         let more = Scripted::new(1);
         let second = run(&more, &tasks);
-        assert_eq!((&second[..2], more.waves.take()), (&first[..], vec![1]), "one more row is one more request");
+        assert_eq!(
+            (&second[..2], more.waves.take()),
+            (&first[..], vec![1]),
+            "one more row is one more request"
+        );
         let none = Scripted::new(0);
-        assert_eq!((run(&none, &tasks[1..2]), none.waves.take()), (first[1..].to_vec(), Vec::new()), "one row less is no request");
+        assert_eq!(
+            (run(&none, &tasks[1..2]), none.waves.take()),
+            (first[1..].to_vec(), Vec::new()),
+            "one row less is no request"
+        );
     }
 
     #[test]
@@ -446,7 +525,15 @@ mod tests {
         let sampling = SamplingParams { n: 2, ..SamplingParams::greedy(100) };
         let task = Task { turns: vec!["12345678".into(), "1234".into()], ..Task::new("q", "", sampling) };
         let whole = estimate(std::slice::from_ref(&task), |_| None);
-        assert_eq!(whole, Estimate { calls: 2, answered: 0, prompt_tokens: (2 + 4) + (3 + 12 + 100), completion_tokens: 400 });
+        assert_eq!(
+            whole,
+            Estimate {
+                calls: 2,
+                answered: 0,
+                prompt_tokens: (2 + 4) + (3 + 12 + 100),
+                completion_tokens: 400
+            }
+        );
         let said = Generation::new(" 12345678\n");
         let rest = estimate(&[task], |request| (request.messages.len() == 1).then(|| vec![said.clone(); 2]));
         assert_eq!(rest, Estimate { calls: 2, answered: 1, prompt_tokens: 5 + 12, completion_tokens: 200 });

@@ -54,7 +54,11 @@ impl Task {
     pub fn request(&self, answers: &[&str]) -> Option<ChatRequest> {
         let next = self.turns.get(answers.len())?;
         let system = self.system.as_deref().filter(|system| !system.is_empty()).map(Message::system);
-        let before = self.turns.iter().zip(answers).flat_map(|(prompt, answer)| [Message::user(prompt), Message::assistant(*answer)]);
+        let before = self
+            .turns
+            .iter()
+            .zip(answers)
+            .flat_map(|(prompt, answer)| [Message::user(prompt), Message::assistant(*answer)]);
         let messages: Vec<Message> = system.into_iter().chain(before).chain([Message::user(next)]).collect();
         Some(ChatRequest::new(self.request_id(answers.len()), messages).with_sampling(self.sampling.clone()))
     }
@@ -93,16 +97,26 @@ pub fn answer(tasks: &[Task], model: &dyn ChatModel) -> Vec<Result<Answers, Mode
     let mut answers: Vec<Result<Answers, ModelError>> = tasks.iter().map(|_| Ok(Vec::new())).collect();
     loop {
         let next = |(place, (task, so_far)): (usize, (&Task, &Result<Answers, ModelError>))| {
-            let texts: Vec<&str> = so_far.as_ref().ok()?.iter().filter_map(|turn| turn.first()).map(|first| first.text.trim()).collect();
+            let texts: Vec<&str> = so_far
+                .as_ref()
+                .ok()?
+                .iter()
+                .filter_map(|turn| turn.first())
+                .map(|first| first.text.trim())
+                .collect();
             Some((place, task.request(&texts)?))
         };
-        let (places, requests): (Vec<usize>, Vec<ChatRequest>) = tasks.iter().zip(&answers).enumerate().filter_map(next).unzip();
+        let (places, requests): (Vec<usize>, Vec<ChatRequest>) =
+            tasks.iter().zip(&answers).enumerate().filter_map(next).unzip();
         if requests.is_empty() {
             return answers;
         }
-        for ((place, request), generated) in places.into_iter().zip(&requests).zip(model.generate(&requests)) {
+        for ((place, request), generated) in places.into_iter().zip(&requests).zip(model.generate(&requests))
+        {
             let silent = || ModelError::NoAnswer { id: request.id.clone() };
-            match generated.and_then(|generations| if generations.is_empty() { Err(silent()) } else { Ok(generations) }) {
+            match generated
+                .and_then(|generations| if generations.is_empty() { Err(silent()) } else { Ok(generations) })
+            {
                 Ok(generations) => {
                     if let Ok(turns) = &mut answers[place] {
                         turns.push(generations);
@@ -157,15 +171,24 @@ mod tests {
             "echo"
         }
 
-        fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+        fn generate_each(
+            &self,
+            requests: &[ChatRequest],
+            on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>),
+        ) {
             self.sent.borrow_mut().push(requests.iter().map(|request| request.id.clone()).collect());
             for (index, request) in requests.iter().enumerate().rev() {
-                let texts: Vec<&str> = request.messages.iter().map(|message| message.content.as_str()).collect();
-                let generation = |sample: usize| Generation::new(format!(" ({})\n", [&texts.join(","), ["", " again"][sample]].concat()));
+                let texts: Vec<&str> =
+                    request.messages.iter().map(|message| message.content.as_str()).collect();
+                let generation = |sample: usize| {
+                    Generation::new(format!(" ({})\n", [&texts.join(","), ["", " again"][sample]].concat()))
+                };
                 on_answer(
                     index,
                     match texts.last().copied() {
-                        Some("fail") => Err(ModelError::Request { id: request.id.clone(), reason: "asked to".into() }),
+                        Some("fail") => {
+                            Err(ModelError::Request { id: request.id.clone(), reason: "asked to".into() })
+                        }
                         Some("nothing") => Ok(Vec::new()),
                         _ => Ok((0..request.sampling.n).map(generation).collect()),
                     },
@@ -175,7 +198,10 @@ mod tests {
     }
 
     fn task(id: &str, turns: &[&str]) -> Task {
-        Task { turns: turns.iter().map(|turn| turn.to_string()).collect(), ..Task::new(id, "", SamplingParams::default()) }
+        Task {
+            turns: turns.iter().map(|turn| turn.to_string()).collect(),
+            ..Task::new(id, "", SamplingParams::default())
+        }
     }
 
     #[test]
@@ -191,7 +217,12 @@ mod tests {
         ];
         let answers = answer(&tasks, &model);
         let texts = |index: usize| -> Vec<&str> {
-            answers[index].as_ref().unwrap().iter().flat_map(|turn: &Vec<Generation>| turn.iter().map(|one| one.text.as_str())).collect()
+            answers[index]
+                .as_ref()
+                .unwrap()
+                .iter()
+                .flat_map(|turn: &Vec<Generation>| turn.iter().map(|one| one.text.as_str()))
+                .collect()
         };
         assert_eq!(texts(0), [" (s,a)\n", " (s,a,(s,a),b)\n", " (s,a,(s,a),b,(s,a,(s,a),b),c)\n"]);
         assert!(matches!(&answers[1], Err(ModelError::Request { id, .. }) if id == "2/turn-2"));
@@ -200,16 +231,27 @@ mod tests {
         assert_eq!(texts(4), [" (y)\n"]);
         let sent = model.sent.borrow();
         assert_eq!(sent[0], ["1/turn-1", "2/turn-1", "3", "4/turn-1", "5"]);
-        assert_eq!((&sent[1][..], &sent[2][..]), (&["1/turn-2".to_string(), "2/turn-2".into()][..], &["1/turn-3".to_string()][..]));
+        assert_eq!(
+            (&sent[1][..], &sent[2][..]),
+            (&["1/turn-2".to_string(), "2/turn-2".into()][..], &["1/turn-3".to_string()][..])
+        );
         assert!(answer(&[], &model).is_empty());
     }
 
     #[test]
     fn errors_name_the_row_and_the_field() {
-        let problem = |tasks: &[Task]| checked(tasks.to_vec(), "question_id", "turns").unwrap_err().to_string();
-        assert_eq!(problem(&[task("1", &["a"]), task("2", &[])]), r#"row 2, field "turns": expected at least one turn, got none"#);
-        assert_eq!(problem(&[task("1", &["a", " \n"])]), r#"row 1, field "turns": expected the user's message, got an empty text"#);
-        let doubled = r#"row 3, field "question_id": expected an id that no other row has, got "1", the id of row 1"#;
+        let problem =
+            |tasks: &[Task]| checked(tasks.to_vec(), "question_id", "turns").unwrap_err().to_string();
+        assert_eq!(
+            problem(&[task("1", &["a"]), task("2", &[])]),
+            r#"row 2, field "turns": expected at least one turn, got none"#
+        );
+        assert_eq!(
+            problem(&[task("1", &["a", " \n"])]),
+            r#"row 1, field "turns": expected the user's message, got an empty text"#
+        );
+        let doubled =
+            r#"row 3, field "question_id": expected an id that no other row has, got "1", the id of row 1"#;
         assert_eq!(problem(&[task("1", &["a"]), task("2", &["a"]), task("1", &["b"])]), doubled);
         assert_eq!(problem(&[task("1", &["a", "b"]), task("2", &["a"]), task("1", &["a", "b"])]), doubled);
         assert_eq!(problem(&[task("1", &["a", "b"]), task("2", &["a"]), task("1", &["a"])]), doubled);

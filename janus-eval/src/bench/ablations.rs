@@ -35,7 +35,11 @@ impl FromStr for AblationVariant {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let wrong = || Error::Setting { field: "the variant", got: text.into(), expected: "AXIS=VALUE[,AXIS=VALUE...]:SCORES" };
+        let wrong = || Error::Setting {
+            field: "the variant",
+            got: text.into(),
+            expected: "AXIS=VALUE[,AXIS=VALUE...]:SCORES",
+        };
         let (axes, path) = text.split_once(':').ok_or_else(wrong)?;
         let axis = |axis: &str| {
             let (name, value) = axis.split_once('=')?;
@@ -49,7 +53,8 @@ impl FromStr for AblationVariant {
 
 impl AblationVariant {
     fn read(&self, bench: &Path, records: &[BenchRecord]) -> Result<Variant> {
-        let runs = files(&self.scores)?.iter().map(|file| scores(file, bench, records)).collect::<Result<_>>()?;
+        let runs =
+            files(&self.scores)?.iter().map(|file| scores(file, bench, records)).collect::<Result<_>>()?;
         Ok(Variant { axes: self.axes.clone(), runs })
     }
 }
@@ -62,7 +67,11 @@ fn scores(file: &Path, bench: &Path, records: &[BenchRecord]) -> Result<Vec<Scor
         let got = rows.get(index).map_or("no row", |row| row.id.as_str());
         if got != id {
             let what = format!("{}, row {}, field \"id\"", file.display(), index + 1);
-            return Err(Error::reference(what, format!("\"{id}\" as in {}", bench.display()), format!("\"{got}\"")));
+            return Err(Error::reference(
+                what,
+                format!("\"{id}\" as in {}", bench.display()),
+                format!("\"{got}\""),
+            ));
         }
     }
     if rows.len() > records.len() {
@@ -77,9 +86,16 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.into()]);
     }
-    let files: Vec<PathBuf> = (0..).map(|run| path.join(format!("scores/run-{run}.jsonl"))).take_while(|file| file.is_file()).collect();
+    let files: Vec<PathBuf> = (0..)
+        .map(|run| path.join(format!("scores/run-{run}.jsonl")))
+        .take_while(|file| file.is_file())
+        .collect();
     if files.is_empty() {
-        return Err(Error::reference(path.display().to_string(), "the scores/run-0.jsonl of a judged run", "none"));
+        return Err(Error::reference(
+            path.display().to_string(),
+            "the scores/run-0.jsonl of a judged run",
+            "none",
+        ));
     }
     Ok(files)
 }
@@ -121,16 +137,19 @@ struct AblationScores {
 pub fn evaluate(bench: impl AsRef<Path>, variants: &[AblationVariant], seed: u64) -> Result<Evaluation> {
     let bench = bench.as_ref();
     let records: Vec<BenchRecord> = read_all(bench)?;
-    let variants = variants.iter().map(|variant| variant.read(bench, &records)).collect::<Result<Vec<_>>>()?;
+    let variants =
+        variants.iter().map(|variant| variant.read(bench, &records)).collect::<Result<Vec<_>>>()?;
     let prompts: Vec<&str> = records.iter().map(|record| record.prompt.as_str()).collect();
     let bootstrap = Bootstrap { seed, ..Bootstrap::default() };
-    AblationScores { rows: records.len(), variants: compare(&variants, 0, &prompts, &bootstrap)? }.evaluation()
+    AblationScores { rows: records.len(), variants: compare(&variants, 0, &prompts, &bootstrap)? }
+        .evaluation()
 }
 
 impl Numbers for AblationScores {
     fn numbers(&self) -> Result<Map<String, Value>> {
         let row = |VariantScore { axes, score, difference }: &VariantScore| {
-            let axes: Map<String, Value> = axes.iter().map(|(axis, value)| (axis.clone(), json!(value))).collect();
+            let axes: Map<String, Value> =
+                axes.iter().map(|(axis, value)| (axis.clone(), json!(value))).collect();
             let fields = json!({
                 "axes": axes, "mean": score.mean, "standard_error": score.standard_error, "n": score.n, "missing": score.missing,
                 "difference": difference.map(|gain| gain.estimate), "difference_n": difference.map(|gain| gain.n),
@@ -145,8 +164,12 @@ impl Numbers for AblationScores {
 impl fmt::Display for AblationScores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let line = |VariantScore { axes, score, difference }: &VariantScore| {
-            let name = axes.iter().map(|(axis, value)| format!("{axis}={value}")).collect::<Vec<_>>().join(", ");
-            let gain = difference.as_ref().map(|gain| format!("{:+.3}{}", gain.estimate, shown(Some(gain), 3))).unwrap_or_default();
+            let name =
+                axes.iter().map(|(axis, value)| format!("{axis}={value}")).collect::<Vec<_>>().join(", ");
+            let gain = difference
+                .as_ref()
+                .map(|gain| format!("{:+.3}{}", gain.estimate, shown(Some(gain), 3)))
+                .unwrap_or_default();
             format!("{name:36} {:.3} (n {}, {} missing) {gain}", score.mean, score.n, score.missing)
         };
         f.write_str(self.variants.iter().map(line).collect::<Vec<_>>().join("\n").trim_end())
@@ -156,7 +179,12 @@ impl fmt::Display for AblationScores {
 /// Compares variants with the one at index `reference`, row by row. `instruction` holds the cluster of
 /// each row, usually its prompt: rows with the same instruction and different system messages are not
 /// independent.
-fn compare(variants: &[Variant], reference: usize, instruction: &[&str], bootstrap: &Bootstrap) -> Result<Vec<VariantScore>> {
+fn compare(
+    variants: &[Variant],
+    reference: usize,
+    instruction: &[&str],
+    bootstrap: &Bootstrap,
+) -> Result<Vec<VariantScore>> {
     let base = variants.get(reference).ok_or_else(|| Error::Setting {
         field: "reference",
         got: reference.to_string(),
@@ -171,8 +199,9 @@ fn compare(variants: &[Variant], reference: usize, instruction: &[&str], bootstr
         let rows = pool(&variant.runs)?;
         same_rows(base.iter().map(|row| row.id.as_str()), rows.iter().map(|row| row.id.as_str()))?;
         let differences = base.iter().zip(&rows).zip(instruction);
-        let differences: Vec<(&str, f64)> =
-            differences.filter_map(|((base, row), instruction)| Some((*instruction, row.mean()? - base.mean()?))).collect();
+        let differences: Vec<(&str, f64)> = differences
+            .filter_map(|((base, row), instruction)| Some((*instruction, row.mean()? - base.mean()?)))
+            .collect();
         let difference = if place == reference || differences.is_empty() {
             None
         } else {
@@ -181,7 +210,11 @@ fn compare(variants: &[Variant], reference: usize, instruction: &[&str], bootstr
                 interval => Some(interval?),
             }
         };
-        scores.push(VariantScore { axes: variant.axes.clone(), score: summarise(&variant.runs)?.overall, difference });
+        scores.push(VariantScore {
+            axes: variant.axes.clone(),
+            score: summarise(&variant.runs)?.overall,
+            difference,
+        });
     }
     Ok(scores)
 }
@@ -191,8 +224,11 @@ mod tests {
     use super::*;
 
     fn variant(axis: &str, value: &str, scores: &[u8]) -> Variant {
-        let rows =
-            scores.iter().enumerate().map(|(i, &score)| ScoredRow::new(i.to_string(), "s", [(score > 0).then_some(score)])).collect();
+        let rows = scores
+            .iter()
+            .enumerate()
+            .map(|(i, &score)| ScoredRow::new(i.to_string(), "s", [(score > 0).then_some(score)]))
+            .collect();
         Variant { axes: vec![(axis.into(), value.into())], runs: vec![rows] }
     }
 
@@ -206,7 +242,11 @@ mod tests {
         let scores = compare(&variants, 0, &["p", "p", "q", "r"], &Bootstrap::default()).unwrap();
         assert_eq!((scores[0].score.mean, scores[0].difference), (3.0, None));
         let gain = scores[1].difference.unwrap();
-        assert_eq!((gain.estimate, gain.low, gain.high, gain.n), (1.0, 1.0, 1.0, 3), "every row that both have gains one");
+        assert_eq!(
+            (gain.estimate, gain.low, gain.high, gain.n),
+            (1.0, 1.0, 1.0, 3),
+            "every row that both have gains one"
+        );
         assert_eq!(scores[1].score.missing, 1);
         assert_eq!(scores[2].axes, [("training".into(), "with".into())]);
     }
@@ -214,8 +254,14 @@ mod tests {
     #[test]
     fn variants_that_do_not_match_are_refused() {
         let variants = [variant("base", "a", &[3, 4]), variant("base", "b", &[3])];
-        assert!(matches!(compare(&variants, 2, &["p", "q"], &Bootstrap::default()), Err(Error::Setting { .. })));
+        assert!(matches!(
+            compare(&variants, 2, &["p", "q"], &Bootstrap::default()),
+            Err(Error::Setting { .. })
+        ));
         assert!(matches!(compare(&variants, 0, &["p"], &Bootstrap::default()), Err(Error::Lengths { .. })));
-        assert!(matches!(compare(&variants, 0, &["p", "q"], &Bootstrap::default()), Err(Error::RowMismatch { .. })));
+        assert!(matches!(
+            compare(&variants, 0, &["p", "q"], &Bootstrap::default()),
+            Err(Error::RowMismatch { .. })
+        ));
     }
 }

@@ -72,7 +72,12 @@ pub struct Curve {
 /// assert!((curve.gain.estimate - 1.0 / 3.0).abs() < 1e-12); // two right choices of three
 /// # Ok::<(), janus_eval::Error>(())
 /// ```
-pub fn curve(prompts: &[Candidates], cluster: impl Fn(usize) -> usize, ns: &[usize], bootstrap: &Bootstrap) -> Result<Curve> {
+pub fn curve(
+    prompts: &[Candidates],
+    cluster: impl Fn(usize) -> usize,
+    ns: &[usize],
+    bootstrap: &Bootstrap,
+) -> Result<Curve> {
     let (Some(&first), Some(&last)) = (ns.first(), ns.last()) else {
         return Err(Error::Empty { what: "a best-of-N curve without an N" });
     };
@@ -80,12 +85,21 @@ pub fn curve(prompts: &[Candidates], cluster: impl Fn(usize) -> usize, ns: &[usi
         return Err(Error::Setting { field: "n", got: "0".into(), expected: "1 or more candidates" });
     }
     let most = ns.iter().copied().max().unwrap_or(1);
-    let means = prompts.iter().enumerate().map(|(row, prompt)| checked_means(row, prompt, most)).collect::<Result<Vec<_>>>()?;
+    let means = prompts
+        .iter()
+        .enumerate()
+        .map(|(row, prompt)| checked_means(row, prompt, most))
+        .collect::<Result<Vec<_>>>()?;
     let interval = |value: &dyn Fn(&Candidates, &[f64]) -> f64| {
-        let values = prompts.iter().zip(&means).enumerate().map(|(row, (prompt, means))| (cluster(row), value(prompt, means)));
+        let values = prompts
+            .iter()
+            .zip(&means)
+            .enumerate()
+            .map(|(row, (prompt, means))| (cluster(row), value(prompt, means)));
         bootstrap.mean(&Sample::clustered(values)?)
     };
-    let reward = |n: usize| move |prompt: &Candidates, means: &[f64]| expected_best(&prompt.rewards, means, n);
+    let reward =
+        |n: usize| move |prompt: &Candidates, means: &[f64]| expected_best(&prompt.rewards, means, n);
     let point = |&n: &usize| {
         Ok(CurvePoint {
             n,
@@ -94,14 +108,21 @@ pub fn curve(prompts: &[Candidates], cluster: impl Fn(usize) -> usize, ns: &[usi
         })
     };
     let points = ns.iter().map(point).collect::<Result<_>>()?;
-    let gain = interval(&|prompt: &Candidates, means: &[f64]| reward(last)(prompt, means) - reward(first)(prompt, means))?;
+    let gain = interval(&|prompt: &Candidates, means: &[f64]| {
+        reward(last)(prompt, means) - reward(first)(prompt, means)
+    })?;
     Ok(Curve { points, gain })
 }
 
 /// Checks the prompt at index `row` and returns the mean score of each candidate.
 fn checked_means(row: usize, prompt: &Candidates, most: usize) -> Result<Vec<f64>> {
     if prompt.scores.len() != prompt.rewards.len() {
-        return Err(Error::row(row, "scores", format!("{}, one for each reward", prompt.rewards.len()), prompt.scores.len()));
+        return Err(Error::row(
+            row,
+            "scores",
+            format!("{}, one for each reward", prompt.rewards.len()),
+            prompt.scores.len(),
+        ));
     }
     if prompt.rewards.len() < most {
         return Err(Error::row(row, "rewards", format!("at least {most} candidates"), prompt.rewards.len()));
@@ -112,7 +133,12 @@ fn checked_means(row: usize, prompt: &Candidates, most: usize) -> Result<Vec<f64
     let mean = |scores: &Vec<Option<u8>>| {
         let there: Vec<u8> = scores.iter().flatten().copied().collect();
         if there.is_empty() || there.iter().any(|score| !(1..=5).contains(score)) {
-            return Err(Error::row(row, "scores", "at least one score of 1 to 5 for each candidate", format!("{scores:?}")));
+            return Err(Error::row(
+                row,
+                "scores",
+                "at least one score of 1 to 5 for each candidate",
+                format!("{scores:?}"),
+            ));
         }
         Ok(there.iter().map(|&score| f64::from(score)).sum::<f64>() / there.len() as f64)
     };
@@ -160,7 +186,11 @@ mod tests {
 
     /// A prompt whose candidates have one rubric.
     fn prompt(rewards: &[f64], scores: &[u8]) -> Candidates {
-        Candidates { id: "x".into(), rewards: rewards.into(), scores: scores.iter().map(|&score| vec![Some(score)]).collect() }
+        Candidates {
+            id: "x".into(),
+            rewards: rewards.into(),
+            scores: scores.iter().map(|&score| vec![Some(score)]).collect(),
+        }
     }
 
     fn alone(row: usize) -> usize {
@@ -179,9 +209,18 @@ mod tests {
         assert!(matches!(of(&[1.0, f64::NAN], &[1, 1]), Error::Row { row: 2, field: "rewards", .. }));
         let two = [prompt(&[1.0], &[1]), prompt(&[1.0], &[1])];
         assert!(matches!(curve(&two, alone, &[], &Bootstrap::default()), Err(Error::Empty { .. })));
-        assert!(matches!(curve(&two, alone, &[0], &Bootstrap::default()), Err(Error::Setting { field: "n", .. })));
-        assert!(matches!(curve(&two, |_| 0, &[1], &Bootstrap::default()), Err(Error::TooFewUnits { got: 1 })));
-        assert!(matches!(curve(&[], alone, &[1], &Bootstrap::default()), Err(Error::Empty { .. } | Error::TooFewUnits { .. })));
+        assert!(matches!(
+            curve(&two, alone, &[0], &Bootstrap::default()),
+            Err(Error::Setting { field: "n", .. })
+        ));
+        assert!(matches!(
+            curve(&two, |_| 0, &[1], &Bootstrap::default()),
+            Err(Error::TooFewUnits { got: 1 })
+        ));
+        assert!(matches!(
+            curve(&[], alone, &[1], &Bootstrap::default()),
+            Err(Error::Empty { .. } | Error::TooFewUnits { .. })
+        ));
     }
 
     #[test]
@@ -190,12 +229,18 @@ mod tests {
             .map(|row| Candidates {
                 id: row.to_string(),
                 rewards: vec![0.0, 1.0],
-                scores: vec![vec![Some(2), Some(4), None], vec![Some(5), Some(5), Some(4 + u8::from(row % 2 == 0))]],
+                scores: vec![
+                    vec![Some(2), Some(4), None],
+                    vec![Some(5), Some(5), Some(4 + u8::from(row % 2 == 0))],
+                ],
             })
             .collect();
         let curve = curve(&rows, |row| row / 2, &[1, 2], &Bootstrap::default()).unwrap();
         let (best, other) = ((5.0 + 14.0 / 3.0) / 2.0, 3.0);
-        assert!((curve.points[1].reward.estimate - best).abs() < 1e-12 && (curve.gain.estimate - (best - other) / 2.0).abs() < 1e-12);
+        assert!(
+            (curve.points[1].reward.estimate - best).abs() < 1e-12
+                && (curve.gain.estimate - (best - other) / 2.0).abs() < 1e-12
+        );
         assert!(curve.gain.low > 0.0 && curve.gain.n == 6);
         assert_eq!(curve.points[1].reward, curve.points[1].oracle);
     }

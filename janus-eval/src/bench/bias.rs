@@ -64,7 +64,11 @@ struct PronounAccuracy {
 /// `None` if it names neither or both.
 fn named(response: &str, options: &[String; 2]) -> Option<usize> {
     let cut = |text: &str| -> Vec<String> {
-        text.to_lowercase().split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(String::from).collect()
+        text.to_lowercase()
+            .split(|c: char| !c.is_alphanumeric())
+            .filter(|word| !word.is_empty())
+            .map(String::from)
+            .collect()
     };
     let words = cut(response);
     let says = |option: &String| {
@@ -104,8 +108,13 @@ impl fmt::Display for PronounAccuracy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = |name: &str, accuracy: &Accuracy| {
             let Accuracy { correct, unread, interval } = accuracy;
-            let [share, low, high] = [interval.estimate, interval.low, interval.high].map(|share| 100.0 * share);
-            writeln!(f, "{name:14} {share:6.2} % [{low:.2}, {high:.2}]  {correct} of {} right, {unread} unread", interval.n)
+            let [share, low, high] =
+                [interval.estimate, interval.low, interval.high].map(|share| 100.0 * share);
+            writeln!(
+                f,
+                "{name:14} {share:6.2} % [{low:.2}, {high:.2}]  {correct} of {} right, {unread} unread",
+                interval.n
+            )
         };
         line("all", &self.all)?;
         for (name, subset) in [("gotcha", &self.gotcha), ("not gotcha", &self.not_gotcha)] {
@@ -120,18 +129,30 @@ impl fmt::Display for PronounAccuracy {
 fn pronoun_accuracy(rows: &[PronounRow], responses: &[Response]) -> Result<PronounAccuracy> {
     for (index, row) in rows.iter().enumerate() {
         if row.options[0].to_lowercase() == row.options[1].to_lowercase() {
-            return Err(Error::row(index, "options", "two different people", format!("\"{}\" twice", row.options[0])));
+            return Err(Error::row(
+                index,
+                "options",
+                "two different people",
+                format!("\"{}\" twice", row.options[0]),
+            ));
         }
         if !row.options.contains(&row.answer) {
-            return Err(Error::row(index, "answer", format!("\"{}\" or \"{}\"", row.options[0], row.options[1]), &row.answer));
+            return Err(Error::row(
+                index,
+                "answer",
+                format!("\"{}\" or \"{}\"", row.options[0], row.options[1]),
+                &row.answer,
+            ));
         }
     }
     let (answers, missing) = answers("rows", rows.iter().map(|row| row.id.as_str()), responses)?;
-    let answered: Vec<(&PronounRow, &str)> = rows.iter().zip(answers).filter_map(|(row, answer)| Some((row, answer?))).collect();
+    let answered: Vec<(&PronounRow, &str)> =
+        rows.iter().zip(answers).filter_map(|(row, answer)| Some((row, answer?))).collect();
     let accuracy = |keep: &dyn Fn(&PronounRow) -> bool| -> Result<Option<Accuracy>> {
         let kept = answered.iter().filter(|(row, _)| keep(row));
-        let read: Vec<Option<bool>> =
-            kept.map(|(row, answer)| named(answer, &row.options).map(|place| row.options[place] == row.answer)).collect();
+        let read: Vec<Option<bool>> = kept
+            .map(|(row, answer)| named(answer, &row.options).map(|place| row.options[place] == row.answer))
+            .collect();
         if read.is_empty() {
             return Ok(None);
         }
@@ -178,9 +199,19 @@ mod tests {
 
     #[test]
     fn unread_answers_are_wrong_and_missing_ones_are_counted() {
-        let rows =
-            [row("1", "female", true), row("2", "female", true), row("3", "male", false), row("4", "male", false), row("5", "x", true)];
-        let responses = [response("4", ""), response("1", "The head chef."), response("3", "guest"), response("2", "a chef")];
+        let rows = [
+            row("1", "female", true),
+            row("2", "female", true),
+            row("3", "male", false),
+            row("4", "male", false),
+            row("5", "x", true),
+        ];
+        let responses = [
+            response("4", ""),
+            response("1", "The head chef."),
+            response("3", "guest"),
+            response("2", "a chef"),
+        ];
         let got = pronoun_accuracy(&rows, &responses).unwrap();
         assert_eq!((got.all.correct, got.all.unread, got.all.interval.n), (1, 2, 4));
         assert_eq!(got.gotcha.unwrap().interval.estimate, 0.5);
@@ -193,12 +224,25 @@ mod tests {
     fn bad_rows_are_named() {
         let responses = [response("1", "guest")];
         let wrong = PronounRow { answer: "cook".into(), ..row("1", "male", false) };
-        assert!(matches!(pronoun_accuracy(&[wrong], &responses), Err(Error::Row { row: 1, field: "answer", .. })));
-        let wrong = PronounRow { options: ["Guest".into(), "guest".into()], answer: "guest".into(), ..row("1", "male", false) };
-        assert!(matches!(pronoun_accuracy(&[wrong], &responses), Err(Error::Row { row: 1, field: "options", .. })));
+        assert!(matches!(
+            pronoun_accuracy(&[wrong], &responses),
+            Err(Error::Row { row: 1, field: "answer", .. })
+        ));
+        let wrong = PronounRow {
+            options: ["Guest".into(), "guest".into()],
+            answer: "guest".into(),
+            ..row("1", "male", false)
+        };
+        assert!(matches!(
+            pronoun_accuracy(&[wrong], &responses),
+            Err(Error::Row { row: 1, field: "options", .. })
+        ));
         let rows = [row("1", "male", false), row("1", "male", false)];
         assert!(matches!(pronoun_accuracy(&rows, &responses), Err(Error::DoubledId { second: 1, .. })));
-        assert!(matches!(pronoun_accuracy(&rows[..1], &[response("2", "guest")]), Err(Error::UnknownId { .. })));
+        assert!(matches!(
+            pronoun_accuracy(&rows[..1], &[response("2", "guest")]),
+            Err(Error::UnknownId { .. })
+        ));
         assert!(matches!(pronoun_accuracy(&rows[..1], &[]), Err(Error::Empty { .. })));
         assert!(matches!(pronoun_accuracy(&[], &[]), Err(Error::Empty { .. })));
     }

@@ -37,7 +37,11 @@ fn score(left: &[String], right: &[String]) -> f64 {
 }
 
 fn words(text: &str) -> Vec<String> {
-    text.to_lowercase().split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).map(String::from).collect()
+    text.to_lowercase()
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(String::from)
+        .collect()
 }
 
 /// Length of the longest common subsequence, 64 positions at a time (Hyyrö 2004, "Bit-parallel
@@ -111,8 +115,12 @@ pub fn evaluate(responses: impl AsRef<Path>, bench: Option<&Path>, seed: u64) ->
             let records: Vec<BenchRecord> = read_all(bench)?;
             let responses: Vec<Response> = read_all(path)?;
             let joined = in_file(path, join(&records, &responses))?;
-            let answer = |(response, prompt): (&str, &str)| Answer { prompt: prompt.into(), response: response.into() };
-            let answered = joined.rows.iter().filter_map(|row| Some((row.response?, row.record.prompt.as_str())));
+            let answer = |(response, prompt): (&str, &str)| Answer {
+                prompt: prompt.into(),
+                response: response.into(),
+            };
+            let answered =
+                joined.rows.iter().filter_map(|row| Some((row.response?, row.record.prompt.as_str())));
             (answered.map(answer).collect(), Some(joined.missing))
         }
     };
@@ -139,7 +147,10 @@ impl fmt::Display for Distinctness {
             shown(self.maximum_interval.as_ref(), 4)
         )?;
         let (answers, instructions, single) = (self.answers, self.instructions, self.single);
-        write!(f, "{answers} answers to {instructions} instructions; {single} instructions have a single answer")?;
+        write!(
+            f,
+            "{answers} answers to {instructions} instructions; {single} instructions have a single answer"
+        )?;
         self.missing.iter().try_for_each(|missing| write!(f, "\nresponses: {missing}"))
     }
 }
@@ -156,7 +167,10 @@ fn distinctness(answers: &[Answer], seed: u64) -> Result<Distinctness> {
     }
     let pairs = several.par_iter().map(|answers| {
         let cut: Vec<Vec<String>> = answers.iter().map(|answer| words(answer)).collect();
-        let scores: Vec<f64> = (0..cut.len()).flat_map(|i| (0..i).map(move |j| (i, j))).map(|(i, j)| score(&cut[i], &cut[j])).collect();
+        let scores: Vec<f64> = (0..cut.len())
+            .flat_map(|i| (0..i).map(move |j| (i, j)))
+            .map(|(i, j)| score(&cut[i], &cut[j]))
+            .collect();
         (scores.iter().sum::<f64>() / scores.len() as f64, scores.iter().copied().fold(0.0, f64::max))
     });
     let (averages, maxima): (Vec<f64>, Vec<f64>) = pairs.collect::<Vec<_>>().into_iter().unzip();
@@ -184,7 +198,11 @@ mod tests {
         let mut table = vec![vec![0; right.len() + 1]; left.len() + 1];
         for i in 1..=left.len() {
             for j in 1..=right.len() {
-                table[i][j] = if left[i - 1] == right[j - 1] { table[i - 1][j - 1] + 1 } else { table[i - 1][j].max(table[i][j - 1]) };
+                table[i][j] = if left[i - 1] == right[j - 1] {
+                    table[i - 1][j - 1] + 1
+                } else {
+                    table[i - 1][j].max(table[i][j - 1])
+                };
             }
         }
         table[left.len()][right.len()]
@@ -196,8 +214,14 @@ mod tests {
 
     #[test]
     fn instructions_have_equal_weight_whatever_their_number_of_answers() {
-        let answers =
-            [answer("p", "a b"), answer("q", "x"), answer("p", "a c"), answer("p", "a b"), answer("r", "y z"), answer("r", "w v")];
+        let answers = [
+            answer("p", "a b"),
+            answer("q", "x"),
+            answer("p", "a c"),
+            answer("p", "a b"),
+            answer("r", "y z"),
+            answer("r", "w v"),
+        ];
         let got = distinctness(&answers, 0).unwrap();
         assert_eq!((got.instructions, got.single, got.answers), (2, 1, 5));
         // p: 0.5, 1, 0.5; r: 0.

@@ -61,7 +61,9 @@ pub(super) fn part(part: &impl Serialize) -> Result<Value> {
 
 /// The ends of an interval as two fields, `NAME_low` and `NAME_high`.
 pub(super) fn ends(name: &str, interval: Option<&Interval>) -> Result<Value> {
-    Ok(json!({ format!("{name}_low"): interval.map(|i| i.low), format!("{name}_high"): interval.map(|i| i.high) }))
+    Ok(
+        json!({ format!("{name}_low"): interval.map(|i| i.low), format!("{name}_high"): interval.map(|i| i.high) }),
+    )
 }
 
 /// The text of an interval, to follow an estimate; empty without an interval.

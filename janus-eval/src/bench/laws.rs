@@ -4,7 +4,8 @@
 use proptest::prelude::*;
 
 use super::alpaca_eval::{
-    AlpacaAnnotation, AlpacaReference, DifficultyOf, GamedRow, Instruction, LengthControl, Optimizer, Preferences, WinRate,
+    AlpacaAnnotation, AlpacaReference, DifficultyOf, GamedRow, Instruction, LengthControl, Optimizer,
+    Preferences, WinRate,
 };
 use super::arena_hard::{ArenaBattles, ArenaScore, Resampling};
 use super::mt_bench::{Grades, MtBenchJudgment, MtBenchQuestion};
@@ -20,7 +21,12 @@ fn reference() -> AlpacaReference {
     let instruction = |i: usize| {
         let baseline = "b".repeat(20 + (i * 7) % 50);
         let difficulty = ((i * 37) % 21) as f64 / 10.0 - 1.0;
-        Instruction { instruction: format!("instruction {i}"), baseline_length: baseline.len(), baseline, difficulty }
+        Instruction {
+            instruction: format!("instruction {i}"),
+            baseline_length: baseline.len(),
+            baseline,
+            difficulty,
+        }
     };
     let gamed = |i: usize| GamedRow {
         std_delta_len: ((i * 13) % 17) as f64 / 8.0 - 1.0,
@@ -28,7 +34,12 @@ fn reference() -> AlpacaReference {
         preference: ((i * 29) % 11) as f64 / 10.0,
         fold: i % 5,
     };
-    AlpacaReference::new((0..ROWS).map(instruction).collect(), (0..ROWS).map(gamed).collect(), (0..ROWS).map(|i| i % 5).collect()).unwrap()
+    AlpacaReference::new(
+        (0..ROWS).map(instruction).collect(),
+        (0..ROWS).map(gamed).collect(),
+        (0..ROWS).map(|i| i % 5).collect(),
+    )
+    .unwrap()
 }
 
 /// Annotations with these preferences, in hundredths, and answer lengths.

@@ -71,13 +71,17 @@ impl ModelScores {
 
 impl Measurements {
     fn scores_of(&self, name: &str) -> Result<&ModelScores> {
-        let missing = || Error::Setting { field: "the model", got: name.into(), expected: "a model with scores" };
+        let missing =
+            || Error::Setting { field: "the model", got: name.into(), expected: "a model with scores" };
         self.scores.iter().find(|scores| scores.model == name).ok_or_else(missing)
     }
 
     /// The scores of the models in [`Measurements::diversity`].
     fn by_diversity(&self) -> Result<Vec<Diversity<'_>>> {
-        self.diversity.iter().map(|(distinct, model)| Ok(Diversity { distinct: *distinct, scores: self.scores_of(model)? })).collect()
+        self.diversity
+            .iter()
+            .map(|(distinct, model)| Ok(Diversity { distinct: *distinct, scores: self.scores_of(model)? }))
+            .collect()
     }
 }
 
@@ -88,7 +92,9 @@ impl Measurements {
 /// Those of [`score_responses`].
 pub fn examples(records: &[BenchRecord], answers: &[(String, Vec<Response>)]) -> Result<Vec<Example>> {
     let judge = VerifiableJudge::mini();
-    let judged = |(model, responses): &(String, Vec<Response>)| Ok((model.clone(), score_responses(records, responses, &judge)?.verdicts));
+    let judged = |(model, responses): &(String, Vec<Response>)| {
+        Ok((model.clone(), score_responses(records, responses, &judge)?.verdicts))
+    };
     let judged = answers.iter().map(judged).collect::<Result<Vec<_>>>()?;
     let instructions = (records.len() / SYSTEMS_PER_INSTRUCTION).min(12);
     let shown = (0..instructions).map(|i| SYSTEMS_PER_INSTRUCTION * i + i % SYSTEMS_PER_INSTRUCTION);

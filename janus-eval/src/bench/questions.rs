@@ -38,7 +38,8 @@ pub enum Benchmark {
 
 impl Benchmark {
     /// All benchmarks.
-    pub const ALL: [Self; 5] = [Self::MtBench, Self::ArenaHard, Self::AlpacaEval, Self::Toxicity, Self::Multifaceted];
+    pub const ALL: [Self; 5] =
+        [Self::MtBench, Self::ArenaHard, Self::AlpacaEval, Self::Toxicity, Self::Multifaceted];
 
     /// The name in files and on command lines.
     pub fn as_str(self) -> &'static str {
@@ -87,14 +88,21 @@ impl Questions {
     ///
     /// # Errors
     /// [`Error::File`] for a file that cannot be read.
-    pub fn read(benchmark: Benchmark, path: impl AsRef<Path>, limit: Option<usize>, kind: Option<PromptKind>) -> Result<Self> {
+    pub fn read(
+        benchmark: Benchmark,
+        path: impl AsRef<Path>,
+        limit: Option<usize>,
+        kind: Option<PromptKind>,
+    ) -> Result<Self> {
         let path = path.as_ref();
         Ok(Self(match benchmark {
             Benchmark::MtBench => Rows::MtBench(rows(path, limit, |_| true)?),
             Benchmark::ArenaHard => Rows::ArenaHard(rows(path, limit, |_| true)?),
             Benchmark::AlpacaEval => Rows::AlpacaEval(rows(path, limit, |_| true)?),
             Benchmark::Toxicity => {
-                let prompts = rows(path, limit, |row: &PromptRow| kind.is_none_or(|kind| prompt_kind(&row.prompt) == Some(kind)))?;
+                let prompts = rows(path, limit, |row: &PromptRow| {
+                    kind.is_none_or(|kind| prompt_kind(&row.prompt) == Some(kind))
+                })?;
                 Rows::Toxicity(prompts.into_iter().map(|row| row.prompt).collect())
             }
             Benchmark::Multifaceted => Rows::Multifaceted(rows(path, limit, |_| true)?),
@@ -132,7 +140,9 @@ impl Questions {
         let all = answers.first().map(Vec::as_slice).unwrap_or_default();
         let first = all.first().ok_or_else(|| Error::row(place, "generations", "at least one", "none"))?;
         match &self.0 {
-            Rows::MtBench(rows) => written(&MtBenchAnswer::new(&at(rows, place)?.question_id, model, answers)),
+            Rows::MtBench(rows) => {
+                written(&MtBenchAnswer::new(&at(rows, place)?.question_id, model, answers))
+            }
             Rows::ArenaHard(rows) => written(&ArenaAnswer::new(&at(rows, place)?.question_id, model, first)),
             Rows::AlpacaEval(rows) => written(&ModelOutput::new(place, at(rows, place)?, model, first)),
             Rows::Toxicity(rows) => written(&ScoredGenerations::new(at(rows, place)?.clone(), all)),
@@ -145,7 +155,8 @@ impl Questions {
 }
 
 fn at<T>(rows: &[T], place: usize) -> Result<&T> {
-    rows.get(place).ok_or_else(|| Error::row(place, "id", format!("one of {} questions", rows.len()), "no question"))
+    rows.get(place)
+        .ok_or_else(|| Error::row(place, "id", format!("one of {} questions", rows.len()), "no question"))
 }
 
 fn rows<T: DeserializeOwned>(path: &Path, limit: Option<usize>, keep: impl Fn(&T) -> bool) -> Result<Vec<T>> {
@@ -191,7 +202,11 @@ mod tests {
         };
 
         let question = |id: usize, category: &str| json!({ "question_id": id, "category": category, "turns": ["q", "and why?"] });
-        let tasks = read(Benchmark::MtBench, None, &[question(81, "writing"), question(101, "reasoning"), question(151, "humanities")]);
+        let tasks = read(
+            Benchmark::MtBench,
+            None,
+            &[question(81, "writing"), question(101, "reasoning"), question(151, "humanities")],
+        );
         assert_eq!(sampled(&tasks), [(0.7, 1024), (0.0, 1024), (0.1, 1024)]);
         assert!(tasks.iter().all(|task| task.turns.len() == 2 && task.sampling.repetition_penalty == 1.0));
 
@@ -223,11 +238,18 @@ mod tests {
             "limited"
         }
 
-        fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+        fn generate_each(
+            &self,
+            requests: &[ChatRequest],
+            on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>),
+        ) {
             for (index, request) in requests.iter().enumerate() {
                 self.requests.set(self.requests.get() + 1);
                 let Some(left) = self.answers.get().checked_sub(1) else {
-                    on_answer(index, Err(ModelError::Request { id: request.id.clone(), reason: "no answers left".into() }));
+                    on_answer(
+                        index,
+                        Err(ModelError::Request { id: request.id.clone(), reason: "no answers left".into() }),
+                    );
                     continue;
                 };
                 self.answers.set(left);

@@ -22,7 +22,10 @@ pub struct JudgeClient<'a> {
 
 impl std::fmt::Debug for JudgeClient<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JudgeClient").field("model", &self.model.name()).field("journal", &self.journal.is_some()).finish_non_exhaustive()
+        f.debug_struct("JudgeClient")
+            .field("model", &self.model.name())
+            .field("journal", &self.journal.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -55,10 +58,16 @@ impl<'a> JudgeClient<'a> {
     ///
     /// # Errors
     /// [`Error::File`](crate::Error::File) if the journal cannot be written.
-    pub fn record(&self, pending: &[ChatRequest], answers: Vec<Result<Vec<Generation>, ModelError>>) -> Result<usize> {
+    pub fn record(
+        &self,
+        pending: &[ChatRequest],
+        answers: Vec<Result<Vec<Generation>, ModelError>>,
+    ) -> Result<usize> {
         let Some(journal) = self.journal else { return Ok(0) };
         let mut recorded = 0;
-        for (request, generations) in pending.iter().zip(answers).filter_map(|(request, answer)| Some((request, answer.ok()?))) {
+        for (request, generations) in
+            pending.iter().zip(answers).filter_map(|(request, answer)| Some((request, answer.ok()?)))
+        {
             journal.put(self.name(), request, &generations)?;
             recorded += 1;
         }
@@ -80,7 +89,12 @@ impl JudgeCall {
     ///
     /// # Errors
     /// [`Error::Prompt`](crate::Error::Prompt) for a slot without text.
-    pub fn new(id: impl Into<String>, template: &PromptTemplate, slots: &[(&str, &str)], sampling: &SamplingParams) -> Result<Self> {
+    pub fn new(
+        id: impl Into<String>,
+        template: &PromptTemplate,
+        slots: &[(&str, &str)],
+        sampling: &SamplingParams,
+    ) -> Result<Self> {
         let request = ChatRequest::new(id, template.fill(slots)?).with_sampling(sampling.clone());
         Ok(Self { request, prompt: template.version() })
     }

@@ -73,7 +73,8 @@ impl PromptTemplate {
         let problem = |problem: String| Error::Prompt { id: name.into(), problem };
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if text.trim_start().starts_with('{') {
-            let Published { id, system, user } = serde_json::from_str(text).map_err(|error| problem(error.to_string()))?;
+            let Published { id, system, user } =
+                serde_json::from_str(text).map_err(|error| problem(error.to_string()))?;
             return Ok(Self { id: id.unwrap_or_else(|| name.into()), system, user });
         }
         if text.trim_start().starts_with("<|im_start|>") {
@@ -84,7 +85,8 @@ impl PromptTemplate {
             let user = part("user").ok_or_else(|| problem("it has no user message in ChatML".into()))?;
             return Ok(Self { id: name.into(), system: part("system").unwrap_or_default(), user });
         }
-        let layouts = "expected `id:`, `=== system` and `=== user`, a JSON object with system and user text, or ChatML";
+        let layouts =
+            "expected `id:`, `=== system` and `=== user`, a JSON object with system and user text, or ChatML";
         Self::sections(text, name).ok_or_else(|| problem(layouts.into()))
     }
 
@@ -142,9 +144,14 @@ impl PromptTemplate {
         if let Some(missing) = needed.iter().find(|slot| !self.has(slot)) {
             return problem(format!("it has no slot {{{missing}}}, so the judge would not see it"));
         }
-        let unknown = slots(&self.system).chain(slots(&self.user)).find(|(_, name)| !needed.contains(name) && !known.contains(name));
+        let unknown = slots(&self.system)
+            .chain(slots(&self.user))
+            .find(|(_, name)| !needed.contains(name) && !known.contains(name));
         match unknown {
-            Some((_, name)) => problem(format!("nothing fills its slot {{{name}}}: expected {}", [needed, known].concat().join(", "))),
+            Some((_, name)) => problem(format!(
+                "nothing fills its slot {{{name}}}: expected {}",
+                [needed, known].concat().join(", ")
+            )),
             None => Ok(()),
         }
     }
@@ -159,7 +166,10 @@ impl PromptTemplate {
             let (mut out, mut done) = (String::with_capacity(text.len() * 2), 0);
             for (start, name) in slots(text) {
                 let Some((_, value)) = values.iter().find(|(slot, _)| *slot == name) else {
-                    return Err(Error::Prompt { id: self.id.clone(), problem: format!("nothing fills its slot {{{name}}}") });
+                    return Err(Error::Prompt {
+                        id: self.id.clone(),
+                        problem: format!("nothing fills its slot {{{name}}}"),
+                    });
                 };
                 out.push_str(&text[done..start]);
                 out.push_str(value);
@@ -222,9 +232,15 @@ mod tests {
     fn all_layouts_are_parsed() {
         let own = PromptTemplate::parse("id: a/2\n=== system\nS\n=== user\nU {x}\n", "f").unwrap();
         assert_eq!(own, PromptTemplate::new("a/2", "S", "U {x}"));
-        let json = PromptTemplate::parse(r#"{"system_prompt": "S", "prompt_template": "U {x}\n", "more": 1}"#, "f").unwrap();
+        let json =
+            PromptTemplate::parse(r#"{"system_prompt": "S", "prompt_template": "U {x}\n", "more": 1}"#, "f")
+                .unwrap();
         assert_eq!(json, PromptTemplate::new("f", "S", "U {x}\n"));
-        let chatml = PromptTemplate::parse("<|im_start|>system\nS\n<|im_end|>\n<|im_start|>user\nU {x}\n<|im_end|>\n", "f").unwrap();
+        let chatml = PromptTemplate::parse(
+            "<|im_start|>system\nS\n<|im_end|>\n<|im_start|>user\nU {x}\n<|im_end|>\n",
+            "f",
+        )
+        .unwrap();
         assert_eq!(chatml, PromptTemplate::new("f", "S", "U {x}"));
         for wrong in ["", "hello", "{}", "<|im_start|>system\nS", "=== user\nU\n=== system\nS"] {
             assert!(matches!(PromptTemplate::parse(wrong, "f"), Err(Error::Prompt { .. })), "{wrong}");
@@ -236,14 +252,23 @@ mod tests {
         for (name, built_in, text) in BUILT_IN {
             let template = built_in();
             assert_eq!(template, PromptTemplate::parse(text, name).unwrap(), "{name}");
-            assert!(template.id.starts_with("janus-") && template.id.contains('/') && !template.user.is_empty(), "{name}");
+            assert!(
+                template.id.starts_with("janus-") && template.id.contains('/') && !template.user.is_empty(),
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn errors_name_missing_and_unknown_slots() {
         let template = PromptTemplate::new("t", "", "{\n \"a\": {response} } {oops} {} {A} {a b}");
-        assert!(template.check(&["response", "rubric"], &[]).unwrap_err().to_string().contains("no slot {rubric}"));
+        assert!(
+            template
+                .check(&["response", "rubric"], &[])
+                .unwrap_err()
+                .to_string()
+                .contains("no slot {rubric}")
+        );
         let unknown = template.check(&["response"], &["system"]).unwrap_err().to_string();
         assert!(unknown.contains("nothing fills its slot {oops}: expected response, system"), "{unknown}");
         assert!(template.fill(&[("response", "r")]).is_err());
@@ -253,7 +278,8 @@ mod tests {
 
     #[test]
     fn a_changed_text_changes_the_fingerprint() {
-        let version = |system: &str, user: &str| PromptTemplate::new("t/1", system, user).version().fingerprint;
+        let version =
+            |system: &str, user: &str| PromptTemplate::new("t/1", system, user).version().fingerprint;
         assert_eq!(version("a", "b"), version("a", "b"));
         assert_ne!(version("a", "b"), version("a", "c"));
         assert_ne!(version("ab", "c"), version("a", "bc"));

@@ -34,13 +34,20 @@ impl ReplayJudge {
     /// [`Error::DoubledId`].
     pub fn new(name: impl Into<String>, reader: ScoreReader, recorded: Vec<Recorded>) -> Result<Self, Error> {
         unique("recordings", recorded.iter().map(|recorded| recorded.id.as_str()))?;
-        Ok(Self { name: name.into(), reader, recorded: recorded.into_iter().map(|Recorded { id, judgments }| (id, judgments)).collect() })
+        Ok(Self {
+            name: name.into(),
+            reader,
+            recorded: recorded.into_iter().map(|Recorded { id, judgments }| (id, judgments)).collect(),
+        })
     }
 
     fn verdict(&self, id: &str, rubrics: usize) -> Result<Verdict, String> {
         let texts = self.recorded.get(id).ok_or("the recording has no texts for it")?;
         if texts.len() != rubrics {
-            return Err(format!("the recording has {} texts for it, the record has {rubrics} rubrics", texts.len()));
+            return Err(format!(
+                "the recording has {} texts for it, the record has {rubrics} rubrics",
+                texts.len()
+            ));
         }
         let verdict = |text: &String| {
             let score = self.reader.read(text).map_err(|error| error.to_string())?.score;
@@ -58,7 +65,8 @@ impl Judge for ReplayJudge {
     fn judge(&self, requests: &[JudgeRequest<'_>]) -> Vec<Result<Verdict, ModelError>> {
         let verdict = |(index, request): (usize, &JudgeRequest<'_>)| {
             let id = record_id(request.record, index);
-            self.verdict(&id, request.record.rubrics.len()).map_err(|reason| ModelError::Request { id, reason })
+            self.verdict(&id, request.record.rubrics.len())
+                .map_err(|reason| ModelError::Request { id, reason })
         };
         requests.iter().enumerate().map(verdict).collect()
     }

@@ -50,8 +50,8 @@ where
 
     fn verdict(&self, request: &JudgeRequest<'_>) -> Result<Verdict, ModelError> {
         let id = || request.record.id.clone().unwrap_or_else(|| "without id".into());
-        let rubrics =
-            (self.grade)(request.record, request.response).map_err(|source| ModelError::Failed { id: id(), source: Box::new(source) })?;
+        let rubrics = (self.grade)(request.record, request.response)
+            .map_err(|source| ModelError::Failed { id: id(), source: Box::new(source) })?;
         let (got, expected) = (rubrics.len(), request.record.rubrics.len());
         if got != expected {
             let reason = format!("judge {} graded {got} rubrics, the record has {expected}", self.name);
@@ -79,7 +79,10 @@ impl VerifiableJudge<MiniGrade> {
     pub fn mini() -> Self {
         let grade: MiniGrade = |record, response| {
             let grades = janus_data::mini::grade(record, response)?;
-            Ok(grades.into_iter().map(|grade| RubricVerdict { score: grade.score, feedback: grade.why }).collect())
+            Ok(grades
+                .into_iter()
+                .map(|grade| RubricVerdict { score: grade.score, feedback: grade.why })
+                .collect())
         };
         Self::new("mini", grade)
     }

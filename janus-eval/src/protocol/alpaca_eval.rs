@@ -35,7 +35,8 @@ impl Default for AlpacaEval {
     /// The published protocol with this crate's prompt: one token, with the log-probabilities of the
     /// five likeliest tokens.
     fn default() -> Self {
-        let sampling = SamplingParams { temperature: 1.0, logprobs: true, top_logprobs: 5, ..SamplingParams::greedy(1) };
+        let sampling =
+            SamplingParams { temperature: 1.0, logprobs: true, top_logprobs: 5, ..SamplingParams::greedy(1) };
         Self { prompt: prompt::prefer(), sampling, swapped: is_swapped }
     }
 }
@@ -103,7 +104,11 @@ impl Protocol for AlpacaEval {
     fn row(&self, case: &Case, replies: Vec<Reply<f64>>) -> JudgedCase {
         let first = self.first(case);
         let Some(reply) = replies.into_iter().next() else {
-            return JudgedCase { case: case.clone(), values: vec![PairOutcome::Tie.value()], calls: Vec::new() };
+            return JudgedCase {
+                case: case.clone(),
+                values: vec![PairOutcome::Tie.value()],
+                calls: Vec::new(),
+            };
         };
         let preferred = |second: &f64| if first == Side::Model { 3.0 - second } else { *second };
         let value = reply.verdict.as_ref().ok().map(|second| preferred(second) - 1.0);
@@ -120,6 +125,8 @@ mod tests {
 
     #[test]
     fn the_published_random_choice_swaps_the_first_instruction() {
-        assert!(is_swapped("What are the names of some famous actors that started their careers on Broadway?"));
+        assert!(is_swapped(
+            "What are the names of some famous actors that started their careers on Broadway?"
+        ));
     }
 }

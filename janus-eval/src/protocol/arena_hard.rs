@@ -94,7 +94,8 @@ impl Protocol for ArenaHard {
             let label = reply.verdict.as_ref().ok().copied();
             let outcome = label.map(|label| PairOutcome::of_label(label, first));
             let weight = if matches!(label, Some(PairLabel::MuchA | PairLabel::MuchB)) { 3 } else { 1 };
-            values.extend(outcome.into_iter().flat_map(|outcome| std::iter::repeat_n(outcome.value(), weight)));
+            values
+                .extend(outcome.into_iter().flat_map(|outcome| std::iter::repeat_n(outcome.value(), weight)));
             calls.push(JudgedCall::new(reply, |label| label.as_arena().into()).shown(first, outcome));
         }
         JudgedCase { case: case.clone(), values, calls }

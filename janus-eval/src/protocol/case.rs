@@ -77,7 +77,11 @@ impl Case {
 
     pub(super) fn unfit(&self, turns: &[Turn], expected: &'static str) -> Error {
         let with = turns.iter().filter(|turn| turn.opponent.is_some()).count();
-        Error::Setting { field: "a case", got: format!("{}: {} turns, {with} with an opponent's answer", self.id, turns.len()), expected }
+        Error::Setting {
+            field: "a case",
+            got: format!("{}: {} turns, {with} with an opponent's answer", self.id, turns.len()),
+            expected,
+        }
     }
 }
 
@@ -148,8 +152,10 @@ impl PairOutcome {
     pub(crate) fn of_label(label: PairLabel, first: Side) -> Self {
         match (label, first) {
             (PairLabel::Tie, _) => Self::Tie,
-            (PairLabel::MuchA | PairLabel::A, Side::Model) | (PairLabel::B | PairLabel::MuchB, Side::Opponent) => Self::Win,
-            (PairLabel::B | PairLabel::MuchB, Side::Model) | (PairLabel::MuchA | PairLabel::A, Side::Opponent) => Self::Loss,
+            (PairLabel::MuchA | PairLabel::A, Side::Model)
+            | (PairLabel::B | PairLabel::MuchB, Side::Opponent) => Self::Win,
+            (PairLabel::B | PairLabel::MuchB, Side::Model)
+            | (PairLabel::MuchA | PairLabel::A, Side::Opponent) => Self::Loss,
         }
     }
 

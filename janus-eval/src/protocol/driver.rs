@@ -25,7 +25,8 @@ impl JudgeClient<'_> {
         let pending = self.pending(protocol, cases)?;
         let mut estimate = Estimate { calls, answered: calls - pending.len(), ..Estimate::default() };
         for request in &pending {
-            let characters: usize = request.messages.iter().map(|message| message.content.chars().count()).sum();
+            let characters: usize =
+                request.messages.iter().map(|message| message.content.chars().count()).sum();
             estimate.prompt_tokens += characters.div_ceil(4) as u64 + 4 * request.messages.len() as u64;
             estimate.completion_tokens += (request.sampling.max_tokens * request.sampling.n) as u64;
         }
@@ -40,7 +41,11 @@ impl JudgeClient<'_> {
     /// Those of [`estimate`](Self::estimate).
     pub fn pending<P: Protocol>(&self, protocol: &P, cases: &[P::Case]) -> Result<Vec<ChatRequest>> {
         let calls = calls(protocol, cases)?;
-        Ok(calls.iter().filter_map(|(_, call)| self.replay(protocol, call).err()).map(|open| open.request()).collect())
+        Ok(calls
+            .iter()
+            .filter_map(|(_, call)| self.replay(protocol, call).err())
+            .map(|open| open.request())
+            .collect())
     }
 
     /// Judges cases. A call without a verdict is not an error: its reply has the reason, and the next
@@ -49,7 +54,12 @@ impl JudgeClient<'_> {
     ///
     /// # Errors
     /// Those of [`estimate`](Self::estimate).
-    pub fn judge<P: Protocol>(&self, protocol: &P, cases: &[P::Case], progress: &mut dyn FnMut(usize, usize)) -> Result<Judgement<P::Row>> {
+    pub fn judge<P: Protocol>(
+        &self,
+        protocol: &P,
+        cases: &[P::Case],
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Judgement<P::Row>> {
         let (places, calls): (Vec<usize>, Vec<JudgeCall>) = calls(protocol, cases)?.into_iter().unzip();
         let replies = self.replies(protocol, &calls, progress);
         let counts = Counts::of(&replies);
@@ -113,7 +123,9 @@ impl JudgeClient<'_> {
                             open.insert(places[index], state);
                         }
                     },
-                    Err(error) => finish(places[index], state.fail_with(NoVerdict::Failed(error_chain(&error)))),
+                    Err(error) => {
+                        finish(places[index], state.fail_with(NoVerdict::Failed(error_chain(&error))))
+                    }
                 }
             };
             match self.journal {
@@ -132,9 +144,15 @@ impl JudgeClient<'_> {
     /// Replays a call from the journal. Returns the reply, or the call with its attempts so far if the
     /// journal has no final answer yet.
     #[expect(clippy::result_large_err, reason = "an open call is the other outcome, not an error")]
-    fn replay<'c, P: Protocol>(&self, protocol: &P, call: &'c JudgeCall) -> Result<Reply<P::Reply>, Open<'c>> {
+    fn replay<'c, P: Protocol>(
+        &self,
+        protocol: &P,
+        call: &'c JudgeCall,
+    ) -> Result<Reply<P::Reply>, Open<'c>> {
         let mut state = Open::new(call);
-        while let Some(generations) = self.journal.and_then(|journal| journal.get(self.name(), &state.request())) {
+        while let Some(generations) =
+            self.journal.and_then(|journal| journal.get(self.name(), &state.request()))
+        {
             state = match state.take(protocol, generations.into_iter().next()) {
                 Ok(reply) => return Ok(reply),
                 Err(state) => state,
@@ -185,7 +203,11 @@ impl<'c> Open<'c> {
 
     /// Parses an answer.
     #[expect(clippy::result_large_err, reason = "a call that stays open is the other outcome, not an error")]
-    fn take<P: Protocol>(mut self, protocol: &P, answer: Option<Generation>) -> Result<Reply<P::Reply>, Self> {
+    fn take<P: Protocol>(
+        mut self,
+        protocol: &P,
+        answer: Option<Generation>,
+    ) -> Result<Reply<P::Reply>, Self> {
         let Some(mut answer) = answer else { return Err(self.again(Unreadable::Empty)) };
         if let (Some(_), Some(before)) = (&self.continued, &self.answer) {
             answer.text = format!("{}\n{}", before.text, answer.text);
@@ -193,7 +215,12 @@ impl<'c> Open<'c> {
         match protocol.read(&answer) {
             Ok(verdict) => {
                 let unreadable = self.attempt as usize;
-                Ok(Reply { verdict: Ok(verdict), answer: Some(answer), unreadable, prompt: self.call.prompt.id.clone() })
+                Ok(Reply {
+                    verdict: Ok(verdict),
+                    answer: Some(answer),
+                    unreadable,
+                    prompt: self.call.prompt.id.clone(),
+                })
             }
             Err(why) => match protocol.retry(&why) {
                 Retry::Again => {
@@ -203,7 +230,9 @@ impl<'c> Open<'c> {
                 Retry::Continue(message) if self.continued.is_none() => {
                     let mut request = self.call.request.clone();
                     request.id = format!("{}/second-try", request.id);
-                    request.messages.extend([Message::assistant(answer.text.as_str()), Message::user(message)]);
+                    request
+                        .messages
+                        .extend([Message::assistant(answer.text.as_str()), Message::user(message)]);
                     Err(Self { continued: Some(request), answer: Some(answer), why: why.into(), ..self })
                 }
                 Retry::Continue(_) | Retry::Never => {
@@ -256,11 +285,18 @@ mod tests {
             "counting"
         }
 
-        fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+        fn generate_each(
+            &self,
+            requests: &[ChatRequest],
+            on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>),
+        ) {
             for (index, request) in requests.iter().enumerate() {
                 self.sent.borrow_mut().push(request.id.clone());
                 if request.messages[0].content == "fail" {
-                    on_answer(index, Err(ModelError::Request { id: request.id.clone(), reason: "no".into() }));
+                    on_answer(
+                        index,
+                        Err(ModelError::Request { id: request.id.clone(), reason: "no".into() }),
+                    );
                     continue;
                 }
                 let text = (request.sampling.seed % ATTEMPT_SEEDS).to_string();
@@ -307,7 +343,11 @@ mod tests {
 
         fn read(&self, answer: &Generation) -> Result<u64, Unreadable> {
             let number = answer.text.parse().map_err(|_| Unreadable::Other("no number".into()))?;
-            if number >= self.least { Ok(number) } else { Err(Unreadable::Other(format!("{number} is too small"))) }
+            if number >= self.least {
+                Ok(number)
+            } else {
+                Err(Unreadable::Other(format!("{number} is too small")))
+            }
         }
 
         fn attempts(&self) -> usize {
@@ -331,9 +371,13 @@ mod tests {
         let model = Counting::default();
         let judge = JudgeClient::new(&model).journal(&journal);
         let mut finished = Vec::new();
-        let judgement = judge.judge(&protocol, &both, &mut |done, calls| finished.push((done, calls))).unwrap();
+        let judgement =
+            judge.judge(&protocol, &both, &mut |done, calls| finished.push((done, calls))).unwrap();
         let (a, failed) = (&judgement.rows[0][0], &judgement.rows[1][0]);
-        assert_eq!((a.verdict.clone(), a.text(), a.unreadable), (Err(Unreadable::Other("2 is too small".into()).into()), Some("2"), 3));
+        assert_eq!(
+            (a.verdict.clone(), a.text(), a.unreadable),
+            (Err(Unreadable::Other("2 is too small".into()).into()), Some("2"), 3)
+        );
         assert_eq!(failed.problem().as_deref(), Some("request fail: no"));
         assert_eq!(*model.sent.borrow(), ["a", "fail", "a/again-1", "a/again-2"]);
         assert_eq!(judgement.counts, Counts { calls: 2, answered: 3, parsed: 0, unreadable: 3, failed: 2 });
@@ -341,7 +385,10 @@ mod tests {
 
         model.sent.borrow_mut().clear();
         let pending = judge.pending(&protocol, &both).unwrap();
-        assert_eq!(pending.iter().map(|request| request.id.as_str()).collect::<Vec<_>>(), ["a/again-3", "fail"]);
+        assert_eq!(
+            pending.iter().map(|request| request.id.as_str()).collect::<Vec<_>>(),
+            ["a/again-3", "fail"]
+        );
         let judgement = judge.judge(&protocol, &both, &mut |_, _| ()).unwrap();
         assert_eq!((judgement.rows[0][0].verdict.clone(), judgement.rows[0][0].unreadable), (Ok(5), 5));
         assert_eq!(*model.sent.borrow(), ["a/again-3", "fail", "a/again-4", "a/again-5"]);
@@ -350,7 +397,10 @@ mod tests {
         assert_eq!(judge.judge(&protocol, &both[..1], &mut |_, _| ()).unwrap().rows[0][0].verdict, Ok(5));
         assert!(model.sent.borrow().is_empty(), "a parsed call is never repeated");
         let estimate = judge.estimate(&protocol, &both).unwrap();
-        assert_eq!((estimate.calls, estimate.answered, estimate.prompt_tokens, estimate.completion_tokens), (2, 1, 5, 8));
+        assert_eq!(
+            (estimate.calls, estimate.answered, estimate.prompt_tokens, estimate.completion_tokens),
+            (2, 1, 5, 8)
+        );
         assert_eq!(estimate.cost(10.0, 100.0), 85e-5);
 
         // A batch's answers complete the pending calls.
@@ -365,7 +415,10 @@ mod tests {
         let model = Counting::default();
         let judge = JudgeClient::new(&model).attempts(2);
         let judgement = judge.judge(&AtLeast::new(1, 5), &cases(&["a", "b"]), &mut |_, _| ()).unwrap();
-        assert_eq!(judgement.rows.iter().map(|row| row[0].verdict.clone()).collect::<Vec<_>>(), [Ok(1), Ok(1)]);
+        assert_eq!(
+            judgement.rows.iter().map(|row| row[0].verdict.clone()).collect::<Vec<_>>(),
+            [Ok(1), Ok(1)]
+        );
         assert_eq!(model.sent.borrow().len(), 4);
         assert_eq!(judgement.counts.parse_rate(), Some(0.5));
     }

@@ -117,7 +117,11 @@ impl Protocol for MtBench {
         let (prompt, slots) = match case.turns.as_slice() {
             [turn] => (
                 if references.is_some() { &prompts.single_reference } else { &prompts.single },
-                vec![("question", turn.prompt.as_str()), ("answer", turn.model.as_str()), ("ref_answer_1", reference(0))],
+                vec![
+                    ("question", turn.prompt.as_str()),
+                    ("answer", turn.model.as_str()),
+                    ("ref_answer_1", reference(0)),
+                ],
             ),
             [one, two] => (
                 if references.is_some() { &prompts.turns_reference } else { &prompts.turns },

@@ -128,8 +128,14 @@ impl Pairwise {
         };
         let reference = |turn: &Turn| turn.reference.clone().unwrap_or_default();
         let slots = match case.turns.as_slice() {
-            [turn] => sides(turn)
-                .map(|[a, b]| vec![("question", question(turn, 0)), ("answer_a", a), ("answer_b", b), ("ref_answer_1", reference(turn))]),
+            [turn] => sides(turn).map(|[a, b]| {
+                vec![
+                    ("question", question(turn, 0)),
+                    ("answer_a", a),
+                    ("answer_b", b),
+                    ("ref_answer_1", reference(turn)),
+                ]
+            }),
             [one, two] => sides(one).zip(sides(two)).map(|([a1, b1], [a2, b2])| {
                 vec![
                     ("question_1", question(one, 0)),
@@ -144,7 +150,9 @@ impl Pairwise {
             }),
             _ => None,
         };
-        let slots = slots.ok_or_else(|| case.unfit(&case.turns, "one or two turns, each with the answers of a model and its opponent"))?;
+        let slots = slots.ok_or_else(|| {
+            case.unfit(&case.turns, "one or two turns, each with the answers of a model and its opponent")
+        })?;
         let slots: Vec<(&str, &str)> = slots.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let order = if first == Side::Model { "model-first" } else { "opponent-first" };
         JudgeCall::new(format!("{}/{order}", case.id), self.prompt(case), &slots, &self.sampling)
@@ -157,7 +165,8 @@ impl Protocol for Pairwise {
     type Row = JudgedCase;
 
     fn info(&self) -> ProtocolInfo {
-        let (name, title) = if self.mt_bench { ("mt-bench-pairs", "MT-Bench pairs") } else { ("pairwise", "Pairs") };
+        let (name, title) =
+            if self.mt_bench { ("mt-bench-pairs", "MT-Bench pairs") } else { ("pairwise", "Pairs") };
         ProtocolInfo::new(name, title, Scale::WinRate)
     }
 
@@ -217,13 +226,20 @@ impl Protocol for Pairwise {
 ///
 /// # Errors
 /// Those of [`join`].
-pub fn bench_pairs(records: &[BenchRecord], model: &[Response], opponent: &[Response]) -> Result<(Vec<Case>, Missing)> {
+pub fn bench_pairs(
+    records: &[BenchRecord],
+    model: &[Response],
+    opponent: &[Response],
+) -> Result<(Vec<Case>, Missing)> {
     let (model, opponent) = (join(records, model)?, join(records, opponent)?);
     let rows = || model.rows.iter().zip(&opponent.rows);
     let case = |(model, opponent): (&crate::join::JoinedRow<'_>, &crate::join::JoinedRow<'_>)| {
         let record = model.record;
-        let turn = Turn::new(&record.prompt, model.response?).against(opponent.response?).reference(&record.reference_answer);
-        let (question, category, system) = (record.prompt.clone(), record.source.clone(), record.system.clone());
+        let turn = Turn::new(&record.prompt, model.response?)
+            .against(opponent.response?)
+            .reference(&record.reference_answer);
+        let (question, category, system) =
+            (record.prompt.clone(), record.source.clone(), record.system.clone());
         Some(Case { question, category, system, ..Case::new(&model.id, vec![turn]) })
     };
     let missing = rows().filter(|pair| case(*pair).is_none()).map(|(model, _)| model.id.as_str()).collect();

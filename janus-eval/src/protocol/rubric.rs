@@ -2,7 +2,8 @@
 //! layout of Prometheus).
 
 use janus_core::{
-    BenchRecord, Generation, Judge, JudgeRequest, ModelError, Rubric, RubricVerdict, SamplingParams, Score, Verdict, without_reasoning,
+    BenchRecord, Generation, Judge, JudgeRequest, ModelError, Rubric, RubricVerdict, SamplingParams, Score,
+    Verdict, without_reasoning,
 };
 use serde::{Deserialize, Serialize};
 
@@ -30,8 +31,11 @@ pub struct RubricCase {
 /// # Errors
 /// Those of [`join`].
 pub fn rubric_cases(records: &[BenchRecord], responses: &[Response]) -> Result<Vec<RubricCase>> {
-    let case =
-        |row: crate::join::JoinedRow<'_>| RubricCase { id: row.id, record: row.record.clone(), response: row.response.map(Into::into) };
+    let case = |row: crate::join::JoinedRow<'_>| RubricCase {
+        id: row.id,
+        record: row.record.clone(),
+        response: row.response.map(Into::into),
+    };
     Ok(join(records, responses)?.rows.into_iter().map(case).collect())
 }
 
@@ -60,8 +64,10 @@ fn is_zero(count: &usize) -> bool {
 
 impl From<Reply<Reading>> for RubricReply {
     fn from(reply: Reply<Reading>) -> Self {
-        let (feedback, problem) = (reply.text().map_or("", |text| feedback(without_reasoning(text))).into(), reply.problem());
-        let (score, fallback) = reply.verdict.map_or((None, false), |reading| (Some(reading.score), reading.fallback));
+        let (feedback, problem) =
+            (reply.text().map_or("", |text| feedback(without_reasoning(text))).into(), reply.problem());
+        let (score, fallback) =
+            reply.verdict.map_or((None, false), |reading| (Some(reading.score), reading.fallback));
         Self { score, feedback, fallback, unreadable: reply.unreadable, problem }
     }
 }
@@ -181,7 +187,14 @@ impl Rubrics {
         self
     }
 
-    fn call(&self, id: &str, record: &BenchRecord, response: &str, rubric: usize, run: usize) -> Result<JudgeCall> {
+    fn call(
+        &self,
+        id: &str,
+        record: &BenchRecord,
+        response: &str,
+        rubric: usize,
+        run: usize,
+    ) -> Result<JudgeCall> {
         let joined;
         let instruction = if self.show_system && !record.system.is_empty() {
             joined = format!("{}\n{}", record.system, record.prompt);
@@ -198,7 +211,8 @@ impl Rubrics {
         ];
         let mut sampling = self.sampling.clone();
         sampling.seed = sampling.seed.wrapping_add(run as u64);
-        let mut call = JudgeCall::new(format!("{id}/rubric-{rubric}/run-{run}"), &self.prompt, &slots, &sampling)?;
+        let mut call =
+            JudgeCall::new(format!("{id}/rubric-{rubric}/run-{run}"), &self.prompt, &slots, &sampling)?;
         // The released evaluation trims its filled template too.
         call.request.messages.iter_mut().for_each(|message| message.content = message.content.trim().into());
         Ok(call)
@@ -244,7 +258,8 @@ impl Protocol for Rubrics {
 
     fn calls(&self, case: &RubricCase) -> Result<Vec<JudgeCall>> {
         let Some(response) = &case.response else { return Ok(Vec::new()) };
-        let places = (0..self.runs).flat_map(|run| (0..case.record.rubrics.len()).map(move |rubric| (run, rubric)));
+        let places =
+            (0..self.runs).flat_map(|run| (0..case.record.rubrics.len()).map(move |rubric| (run, rubric)));
         places.map(|(run, rubric)| self.call(&case.id, &case.record, response, rubric, run)).collect()
     }
 
@@ -293,16 +308,20 @@ impl Judge for RubricJudge<'_> {
     /// other scores.
     fn judge(&self, requests: &[JudgeRequest<'_>]) -> Vec<Result<Verdict, ModelError>> {
         // A record may occur several times, so the ids need not be unique: they only name the calls.
-        let ids: Vec<String> = requests.iter().enumerate().map(|(index, request)| record_id(request.record, index)).collect();
+        let ids: Vec<String> =
+            requests.iter().enumerate().map(|(index, request)| record_id(request.record, index)).collect();
         let calls = |(id, request): (&String, &JudgeRequest<'_>)| {
-            let made = (0..request.record.rubrics.len()).map(|rubric| self.protocol.call(id, request.record, request.response, rubric, 0));
+            let made = (0..request.record.rubrics.len())
+                .map(|rubric| self.protocol.call(id, request.record, request.response, rubric, 0));
             made.collect::<Result<Vec<_>>>()
         };
         let calls: Vec<Result<Vec<JudgeCall>>> = ids.iter().zip(requests).map(calls).collect();
         let all: Vec<JudgeCall> = calls.iter().flatten().flatten().cloned().collect();
-        let mut replies = self.client.replies(&self.protocol, &all, &mut |_, _| ()).into_iter().map(RubricReply::from);
+        let mut replies =
+            self.client.replies(&self.protocol, &all, &mut |_, _| ()).into_iter().map(RubricReply::from);
         let verdict = |(id, made): (String, Result<Vec<JudgeCall>>)| {
-            let made = made.map_err(|error| ModelError::Failed { id: id.clone(), source: Box::new(error) })?;
+            let made =
+                made.map_err(|error| ModelError::Failed { id: id.clone(), source: Box::new(error) })?;
             let verdict = |reply: RubricReply| {
                 let reason = reply.problem.unwrap_or_else(|| "the judge gave no score".into());
                 let score = reply.score.ok_or(ModelError::Request { id: id.clone(), reason })?;
@@ -319,9 +338,13 @@ impl Judge for RubricJudge<'_> {
 /// A rubric as the judge sees it: JSON indented by four spaces, with non-ASCII characters escaped, as
 /// printed by Python's `json.dumps(indent=4)`.
 fn rubric_json(rubric: &Rubric) -> String {
-    let value = serde_json::json!({ "criteria": rubric.criteria, "score_descriptions": rubric.score_descriptions });
+    let value =
+        serde_json::json!({ "criteria": rubric.criteria, "score_descriptions": rubric.score_descriptions });
     let mut bytes = Vec::new();
-    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, serde_json::ser::PrettyFormatter::with_indent(b"    "));
+    let mut serializer = serde_json::Serializer::with_formatter(
+        &mut bytes,
+        serde_json::ser::PrettyFormatter::with_indent(b"    "),
+    );
     // Writing texts to a vector cannot fail.
     let _ = value.serialize(&mut serializer);
     let text = String::from_utf8_lossy(&bytes);

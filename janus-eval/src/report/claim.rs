@@ -57,7 +57,12 @@ impl Claim {
 
     /// A claim that the estimated quantity is greater than `bound`. It holds if the whole interval is
     /// above `bound`.
-    pub fn above(id: impl Into<String>, statement: impl Into<String>, interval: &Interval, bound: f64) -> Self {
+    pub fn above(
+        id: impl Into<String>,
+        statement: impl Into<String>,
+        interval: &Interval,
+        bound: f64,
+    ) -> Self {
         Self { holds: Some(interval.low > bound), ..Self::new(id, statement, interval) }
     }
 
@@ -73,7 +78,12 @@ mod tests {
     use super::*;
 
     fn claim(low: f64, high: f64) -> Claim {
-        Claim::above("gain", "B is better than A", &Interval { estimate: 0.5, low, high, level: 0.95, n: 7 }, 0.0)
+        Claim::above(
+            "gain",
+            "B is better than A",
+            &Interval { estimate: 0.5, low, high, level: 0.95, n: 7 },
+            0.0,
+        )
     }
 
     #[test]
@@ -86,18 +96,29 @@ mod tests {
     /// Regression: the terminal had "measured" where the page has "not decided".
     #[test]
     fn an_undecided_claim_has_the_same_text_on_the_terminal_and_in_the_report() {
-        let open = Claim::new("gain", "B against A", &Interval { estimate: 0.5, low: 0.1, high: 0.9, level: 0.95, n: 7 });
-        assert_eq!((open.holds, open.to_string()), (None, "gain              0.500 [0.100, 0.900]  not decided".to_string()));
+        let open = Claim::new(
+            "gain",
+            "B against A",
+            &Interval { estimate: 0.5, low: 0.1, high: 0.9, level: 0.95, n: 7 },
+        );
+        assert_eq!(
+            (open.holds, open.to_string()),
+            (None, "gain              0.500 [0.100, 0.900]  not decided".to_string())
+        );
     }
 
     #[test]
     fn the_names_in_json_are_fixed() {
-        let text = serde_json::to_string(&claim(0.25, 0.75).with_values(serde_json::json!({"a": 1}))).unwrap();
+        let text =
+            serde_json::to_string(&claim(0.25, 0.75).with_values(serde_json::json!({"a": 1}))).unwrap();
         let expected = concat!(
             r#"{"id":"gain","statement":"B is better than A","n":7,"estimate":0.5,"ci_low":0.25,"#,
             r#""ci_high":0.75,"holds":true,"values":{"a":1}}"#
         );
         assert_eq!(text, expected);
-        assert_eq!(serde_json::from_str::<Claim>(&text).unwrap(), claim(0.25, 0.75).with_values(serde_json::json!({"a": 1})));
+        assert_eq!(
+            serde_json::from_str::<Claim>(&text).unwrap(),
+            claim(0.25, 0.75).with_values(serde_json::json!({"a": 1}))
+        );
     }
 }

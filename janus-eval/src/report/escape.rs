@@ -25,7 +25,9 @@ pub(super) fn markdown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.trim().chars() {
         match c {
-            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '<' | '>' | '#' | '|' | '~' | '$' | '&' => out.extend(['\\', c]),
+            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '<' | '>' | '#' | '|' | '~' | '$' | '&' => {
+                out.extend(['\\', c])
+            }
             c if c.is_control() => out.push(' '),
             c => out.push(c),
         }
@@ -37,7 +39,8 @@ pub(super) fn markdown(text: &str) -> String {
 pub(super) fn markdown_line(text: &str) -> String {
     let mut out = markdown(text);
     let number = out.len() - out.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let list = if number == 0 { out.starts_with(['-', '+', '=']) } else { out[number..].starts_with(['.', ')']) };
+    let list =
+        if number == 0 { out.starts_with(['-', '+', '=']) } else { out[number..].starts_with(['.', ')']) };
     if list {
         out.insert(number, '\\');
     }

@@ -62,7 +62,12 @@ impl Example {
     }
 
     /// Adds a response.
-    pub fn response(mut self, model: impl Into<String>, response: impl Into<String>, verdict: Option<&Verdict>) -> Self {
+    pub fn response(
+        mut self,
+        model: impl Into<String>,
+        response: impl Into<String>,
+        verdict: Option<&Verdict>,
+    ) -> Self {
         let rubrics = verdict.map_or(&[][..], |verdict| &verdict.rubrics);
         self.responses.push(ExampleResponse {
             model: model.into(),
@@ -76,12 +81,16 @@ impl Example {
     /// The messages sent to the models, with headings. An empty system message is left out if there are
     /// no rubrics.
     pub(super) fn messages(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let system = (!self.system.is_empty() || !self.criteria.is_empty()).then_some(("System message", self.system.as_str()));
+        let system = (!self.system.is_empty() || !self.criteria.is_empty())
+            .then_some(("System message", self.system.as_str()));
         system.into_iter().chain([("Instruction", self.prompt.as_str())])
     }
 
     /// For each rubric its criterion, the response's score and the judge's feedback.
-    pub(super) fn judged<'a>(&'a self, response: &'a ExampleResponse) -> impl Iterator<Item = (&'a str, Option<u8>, &'a str)> {
+    pub(super) fn judged<'a>(
+        &'a self,
+        response: &'a ExampleResponse,
+    ) -> impl Iterator<Item = (&'a str, Option<u8>, &'a str)> {
         self.criteria.iter().enumerate().map(|(rubric, criterion)| {
             let score = response.scores.get(rubric).copied().flatten();
             (criterion.as_str(), score, response.feedback.get(rubric).map_or("", String::as_str))

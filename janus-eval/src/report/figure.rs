@@ -127,9 +127,18 @@ pub struct BarGroup {
 
 impl BarChart {
     /// Single bars with a label each.
-    pub fn single(value_label: impl Into<String>, bars: impl IntoIterator<Item = (impl Into<String>, PlotValue)>) -> Self {
-        let group = |(label, value): (_, PlotValue)| BarGroup { label: Into::into(label), bars: vec![Some(value)] };
-        Self { value_label: value_label.into(), range: None, series: vec![String::new()], groups: bars.into_iter().map(group).collect() }
+    pub fn single(
+        value_label: impl Into<String>,
+        bars: impl IntoIterator<Item = (impl Into<String>, PlotValue)>,
+    ) -> Self {
+        let group =
+            |(label, value): (_, PlotValue)| BarGroup { label: Into::into(label), bars: vec![Some(value)] };
+        Self {
+            value_label: value_label.into(),
+            range: None,
+            series: vec![String::new()],
+            groups: bars.into_iter().map(group).collect(),
+        }
     }
 
     /// Fixes the ends of the value axis.
@@ -197,7 +206,8 @@ impl Histogram {
         if bins == 0 {
             return Err(Error::Setting { field: "bins", got: "0".into(), expected: "at least 1" });
         }
-        let series: Vec<(String, &[f64])> = series.into_iter().map(|(name, values)| (name.into(), values)).collect();
+        let series: Vec<(String, &[f64])> =
+            series.into_iter().map(|(name, values)| (name.into(), values)).collect();
         let all = || series.iter().flat_map(|(_, values)| values.iter().copied());
         let low = all().reduce(f64::min).ok_or(Error::Empty { what: "a histogram" })?;
         let high = all().fold(low, f64::max);
@@ -220,7 +230,11 @@ impl Histogram {
     ) -> Result<Self> {
         finite("a histogram's edges", &edges)?;
         if edges.len() < 2 || edges.windows(2).any(|pair| pair[0] >= pair[1]) {
-            return Err(Error::Setting { field: "edges", got: format!("{edges:?}"), expected: "at least two increasing numbers" });
+            return Err(Error::Setting {
+                field: "edges",
+                got: format!("{edges:?}"),
+                expected: "at least two increasing numbers",
+            });
         }
         let (low, high, bins) = (edges[0], edges[edges.len() - 1], edges.len() - 1);
         let mut counted = Vec::new();
@@ -292,7 +306,9 @@ impl Figure {
         let (what, ns): (_, Vec<usize>) = match &self.plot {
             Plot::Lines(chart) => ("point", chart.points().map(|point| point.y.n).collect()),
             Plot::Bars(chart) => ("bar", chart.values().map(|value| value.n).collect()),
-            Plot::Histogram(histogram) => ("panel", histogram.series.iter().map(HistogramSeries::n).collect()),
+            Plot::Histogram(histogram) => {
+                ("panel", histogram.series.iter().map(HistogramSeries::n).collect())
+            }
             Plot::Shares(chart) => ("bar", chart.rows.iter().map(ShareRow::n).collect()),
         };
         match (ns.iter().min(), ns.iter().max()) {
@@ -308,8 +324,11 @@ impl Figure {
         let caption = self.title.clone();
         match &self.plot {
             Plot::Lines(chart) => {
-                let mut table = Table::new(caption, ["line", &chart.x_label, &chart.y_label, "low", "high", "n"]);
-                for (line, point) in chart.lines.iter().flat_map(|line| line.points.iter().map(move |point| (line, point))) {
+                let mut table =
+                    Table::new(caption, ["line", &chart.x_label, &chart.y_label, "low", "high", "n"]);
+                for (line, point) in
+                    chart.lines.iter().flat_map(|line| line.points.iter().map(move |point| (line, point)))
+                {
                     let names = [line.name.as_str().into(), number::tick(point.x).into()];
                     table = table.row([&names[..], &point.y.cells()].concat());
                 }
@@ -326,9 +345,11 @@ impl Figure {
             }
             Plot::Histogram(histogram) => {
                 let names = histogram.series.iter().map(|series| series.name.as_str());
-                let mut table = Table::new(caption, [histogram.value_label.as_str()].into_iter().chain(names));
+                let mut table =
+                    Table::new(caption, [histogram.value_label.as_str()].into_iter().chain(names));
                 for (bin, edges) in histogram.edges.windows(2).enumerate() {
-                    let label = Cell::from(format!("{} to {}", number::tick(edges[0]), number::tick(edges[1])));
+                    let label =
+                        Cell::from(format!("{} to {}", number::tick(edges[0]), number::tick(edges[1])));
                     let counts = histogram.series.iter().map(|series| series.counts[bin].into());
                     table = table.row([label].into_iter().chain(counts).collect::<Vec<_>>());
                 }
@@ -336,10 +357,16 @@ impl Figure {
             }
             Plot::Shares(chart) => {
                 let parts = chart.parts.iter().flat_map(|part| [part.clone(), format!("{part}, %")]);
-                let mut table = Table::new(caption, ["bar".to_string()].into_iter().chain(parts).chain(["n".into()]));
+                let mut table =
+                    Table::new(caption, ["bar".to_string()].into_iter().chain(parts).chain(["n".into()]));
                 for row in &chart.rows {
-                    let share = |&count: &usize| [count.into(), Cell::number(100.0 * count as f64 / row.n().max(1) as f64, 1)];
-                    let cells = [row.label.as_str().into()].into_iter().chain(row.counts.iter().flat_map(share)).chain([row.n().into()]);
+                    let share = |&count: &usize| {
+                        [count.into(), Cell::number(100.0 * count as f64 / row.n().max(1) as f64, 1)]
+                    };
+                    let cells = [row.label.as_str().into()]
+                        .into_iter()
+                        .chain(row.counts.iter().flat_map(share))
+                        .chain([row.n().into()]);
                     table = table.row(cells.collect::<Vec<_>>());
                 }
                 table
@@ -378,41 +405,69 @@ impl Plot {
         let value_problem = |value: &PlotValue| {
             let wrong = value.extent().into_iter().chain([value.value]).find(|v| !v.is_finite());
             let reversed = value.interval.filter(|[low, high]| low > high);
-            wrong.map(|v| format!("a value is {v}")).or(reversed.map(|[low, high]| format!("invalid interval: {low} to {high}")))
+            wrong
+                .map(|v| format!("a value is {v}"))
+                .or(reversed.map(|[low, high]| format!("invalid interval: {low} to {high}")))
         };
         match self {
             Self::Lines(chart) => {
-                let x = chart.points().find(|p| !p.x.is_finite() || (chart.log_x && p.x <= 0.0)).map(|p| format!("x cannot be {}", p.x));
+                let x = chart
+                    .points()
+                    .find(|p| !p.x.is_finite() || (chart.log_x && p.x <= 0.0))
+                    .map(|p| format!("x cannot be {}", p.x));
                 let unsorted = |line: &&Line| line.points.windows(2).any(|pair| pair[0].x >= pair[1].x);
-                let unsorted = chart.lines.iter().find(unsorted).map(|line| format!("x does not increase in line \"{}\"", line.name));
+                let unsorted = chart
+                    .lines
+                    .iter()
+                    .find(unsorted)
+                    .map(|line| format!("x does not increase in line \"{}\"", line.name));
                 let none = chart.points().next().is_none().then(|| "it has no point".into());
-                none.or(x).or(unsorted).or_else(|| chart.points().find_map(|p| value_problem(&p.y))).or(range_problem(chart.y_range))
+                none.or(x)
+                    .or(unsorted)
+                    .or_else(|| chart.points().find_map(|p| value_problem(&p.y)))
+                    .or(range_problem(chart.y_range))
             }
             Self::Bars(chart) => {
-                let misshapen = chart
-                    .groups
-                    .iter()
-                    .find(|group| group.bars.len() != chart.series.len())
-                    .map(|group| format!("group \"{}\" has {} bars for {} series", group.label, group.bars.len(), chart.series.len()));
+                let misshapen =
+                    chart.groups.iter().find(|group| group.bars.len() != chart.series.len()).map(|group| {
+                        format!(
+                            "group \"{}\" has {} bars for {} series",
+                            group.label,
+                            group.bars.len(),
+                            chart.series.len()
+                        )
+                    });
                 let none = chart.values().next().is_none().then(|| "it has no bar".into());
-                misshapen.or(none).or_else(|| chart.values().find_map(value_problem)).or(range_problem(chart.range))
+                misshapen
+                    .or(none)
+                    .or_else(|| chart.values().find_map(value_problem))
+                    .or(range_problem(chart.range))
             }
             Self::Shares(chart) => {
                 let misshapen = chart.rows.iter().find(|row| row.counts.len() != chart.parts.len());
-                let empty = chart.rows.iter().find(|row| row.n() == 0).map(|row| format!("bar \"{}\" has no row", row.label));
+                let empty = chart
+                    .rows
+                    .iter()
+                    .find(|row| row.n() == 0)
+                    .map(|row| format!("bar \"{}\" has no row", row.label));
                 let none = chart.rows.is_empty().then(|| "it has no bar".into());
                 let parts = chart.parts.len();
-                none.or(misshapen.map(|row| format!("bar \"{}\" has {} counts for {parts} parts", row.label, row.counts.len()))).or(empty)
+                none.or(misshapen.map(|row| {
+                    format!("bar \"{}\" has {} counts for {parts} parts", row.label, row.counts.len())
+                }))
+                .or(empty)
             }
             Self::Histogram(histogram) => {
                 let bins = histogram.edges.len().saturating_sub(1);
-                let rising =
-                    histogram.edges.iter().all(|edge| edge.is_finite()) && histogram.edges.windows(2).all(|pair| pair[0] < pair[1]);
+                let rising = histogram.edges.iter().all(|edge| edge.is_finite())
+                    && histogram.edges.windows(2).all(|pair| pair[0] < pair[1]);
                 let misshapen = histogram.series.iter().find(|series| series.counts.len() != bins);
-                let none = (bins == 0 || histogram.series.iter().all(|series| series.n() == 0)).then(|| "it has no value".into());
+                let none = (bins == 0 || histogram.series.iter().all(|series| series.n() == 0))
+                    .then(|| "it has no value".into());
                 let edges = (!rising).then(|| "its edges do not increase".into());
-                none.or(edges)
-                    .or(misshapen.map(|series| format!("panel \"{}\" has {} counts for {bins} bins", series.name, series.counts.len())))
+                none.or(edges).or(misshapen.map(|series| {
+                    format!("panel \"{}\" has {} counts for {bins} bins", series.name, series.counts.len())
+                }))
             }
         }
     }
@@ -427,11 +482,18 @@ mod tests {
         let values = [1.0, 1.0, 2.0, 3.0, 4.9, 5.0];
         let histogram = Histogram::of("score", 4, [("a", &values[..]), ("b", &values[2..3])]).unwrap();
         assert_eq!(histogram.edges, [1.0, 2.0, 3.0, 4.0, 5.0]);
-        assert_eq!(histogram.series[0].counts, [2, 1, 1, 2], "bins include their lower edges, and the last its upper edge");
+        assert_eq!(
+            histogram.series[0].counts,
+            [2, 1, 1, 2],
+            "bins include their lower edges, and the last its upper edge"
+        );
         assert_eq!(histogram.series[1].counts, [0, 1, 0, 0]);
         let equal = Histogram::of("score", 1, [("a", &[3.0, 3.0][..])]).unwrap();
         assert_eq!((equal.edges, equal.series[0].n()), (vec![2.5, 3.5], 2));
-        assert!(Histogram::of("score", 3, [("a", &[][..])]).is_err() && Histogram::of("score", 2, [("a", &[f64::NAN, 1.0][..])]).is_err());
+        assert!(
+            Histogram::of("score", 3, [("a", &[][..])]).is_err()
+                && Histogram::of("score", 2, [("a", &[f64::NAN, 1.0][..])]).is_err()
+        );
         assert!(Histogram::with_edges("score", vec![1.0, 5.0], [("a", &[5.1][..])]).is_err());
         assert!(Histogram::with_edges("score", vec![5.0, 1.0], [("a", &[3.0][..])]).is_err());
     }
@@ -450,7 +512,11 @@ mod tests {
             Figure::lines("t", "", chart).check()
         };
         assert!(line(&[1.0, 2.0], true).is_ok() && line(&[-1.0, 0.0], false).is_ok());
-        assert!(line(&[0.0, 2.0], true).is_err() && line(&[2.0, 1.0], false).is_err() && line(&[], false).is_err());
+        assert!(
+            line(&[0.0, 2.0], true).is_err()
+                && line(&[2.0, 1.0], false).is_err()
+                && line(&[], false).is_err()
+        );
         let bars = |value| Figure::bars("t", "", BarChart::single("v", [("a", value)])).check();
         assert!(bars(PlotValue::plain(1.0, 3)).is_ok());
         assert!(bars(PlotValue::plain(f64::NAN, 3)).is_err());
@@ -461,6 +527,9 @@ mod tests {
     fn captions_have_the_number_of_rows() {
         let chart = |ns: [usize; 2]| BarChart::single("v", ns.map(|n| ("a", PlotValue::plain(1.0, n))));
         let sizes = |ns| Figure::bars("t", "", chart(ns)).sample_sizes();
-        assert_eq!((sizes([80, 80]).as_str(), sizes([79, 80]).as_str()), ("n = 80 for every bar.", "n = 79 to 80 by bar."));
+        assert_eq!(
+            (sizes([80, 80]).as_str(), sizes([79, 80]).as_str()),
+            ("n = 80 for every bar.", "n = 79 to 80 by bar.")
+        );
     }
 }

@@ -18,7 +18,9 @@ const SCRIPT: &str = include_str!("page.js");
 /// by a nonce. The nonce is a hash of the whole body, so text in the body cannot contain it.
 pub(crate) fn page(title: &str, style: &str, body: &str, script: &str) -> String {
     let nonce = &blake3::hash(body.as_bytes()).to_hex()[..32];
-    let policy = format!("default-src 'none'; style-src 'unsafe-inline'; script-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'");
+    let policy = format!(
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'"
+    );
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -75,7 +77,8 @@ pub(super) fn render(report: &Report) -> Result<String> {
 fn render_table(table: &Table) -> String {
     let caption = html(&table.caption);
     // A wide table scrolls in its own box, which can be focused and scrolled with the keyboard.
-    let mut out = format!("<div class=\"scroll\" role=\"region\" aria-label=\"{caption}\" tabindex=\"0\">\n<table>\n");
+    let mut out =
+        format!("<div class=\"scroll\" role=\"region\" aria-label=\"{caption}\" tabindex=\"0\">\n<table>\n");
     let _ = writeln!(out, "<caption>{caption}</caption>");
     let class = |column: usize| if table.is_numeric(column) { " class=\"number\"" } else { "" };
     out.push_str("<thead><tr>");
@@ -117,7 +120,8 @@ fn render_claim(claim: &Claim) -> String {
         Some(false) => "no",
         None => "open",
     };
-    let numbers = number::interval(claim.estimate, claim.ci_low, claim.ci_high, number::decimals(claim.estimate));
+    let numbers =
+        number::interval(claim.estimate, claim.ci_low, claim.ci_high, number::decimals(claim.estimate));
     format!(
         "<li class=\"{class}\" id=\"claim-{}\"><strong>{}</strong> <span>{}</span> <small>{numbers}, n = {}</small></li>\n",
         html(&claim.id),
@@ -155,7 +159,12 @@ fn render_example(example: &Example) -> String {
 /// The start of an article: the heading (e.g. the model's name), a note (e.g. the mean score), and the
 /// text.
 fn render_article(title: &str, note: &str, text: &str) -> String {
-    format!("<article>\n<h4>{} <small>{}</small></h4>\n<div class=\"said\">{}</div>\n", html(title), html(note), html(text))
+    format!(
+        "<article>\n<h4>{} <small>{}</small></h4>\n<div class=\"said\">{}</div>\n",
+        html(title),
+        html(note),
+        html(text)
+    )
 }
 
 fn render_response(example: &Example, response: &ExampleResponse) -> String {
@@ -164,7 +173,11 @@ fn render_response(example: &Example, response: &ExampleResponse) -> String {
     }
     let sum: u32 = response.scores.iter().flatten().map(|&score| u32::from(score)).sum();
     let count = response.scores.iter().flatten().count();
-    let mean = if count == 0 { "no score".into() } else { format!("mean {}", number::fixed(f64::from(sum) / count as f64, 2)) };
+    let mean = if count == 0 {
+        "no score".into()
+    } else {
+        format!("mean {}", number::fixed(f64::from(sum) / count as f64, 2))
+    };
     let mut out = render_article(&response.model, &mean, &response.response) + "<ul class=\"scores\">\n";
     for (criterion, score, feedback) in example.judged(response) {
         let (class, score) = match score {

@@ -44,7 +44,9 @@ pub(super) fn write(report: &Report) -> Result<String> {
 pub(super) fn read(text: &str) -> Result<Report> {
     let Header { format, version } = serde_json::from_str(text).map_err(problem)?;
     if (format.as_str(), version) != (FORMAT, VERSION) {
-        return Err(Error::ReportFile { problem: format!("it is {format} version {version}, expected {FORMAT} version {VERSION}") });
+        return Err(Error::ReportFile {
+            problem: format!("it is {format} version {version}, expected {FORMAT} version {VERSION}"),
+        });
     }
     let Body { title, claims, sections } = serde_json::from_str(text).map_err(problem)?;
     Ok(Report { title, claims, sections })

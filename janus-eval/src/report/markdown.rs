@@ -20,8 +20,12 @@ pub(super) fn render(report: &Report) -> Result<String> {
                 Block::Paragraph { text } => out.push_str(&(markdown_line(text) + "\n")),
                 Block::Table(table) => out.push_str(&render_table(table)),
                 Block::Figure(figure) => out.push_str(&render_figure(figure)),
-                Block::Claims { ids } => report.claims_of(ids).for_each(|claim| out.push_str(&render_claim(claim))),
-                Block::Examples { examples } => examples.iter().for_each(|example| render_example(&mut out, example)),
+                Block::Claims { ids } => {
+                    report.claims_of(ids).for_each(|claim| out.push_str(&render_claim(claim)))
+                }
+                Block::Examples { examples } => {
+                    examples.iter().for_each(|example| render_example(&mut out, example))
+                }
             }
         }
     }
@@ -32,10 +36,14 @@ fn render_table(table: &Table) -> String {
     let row = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
     let mut out = format!("{}\n\n", markdown_line(&table.caption));
     out += &row(table.columns.iter().map(|column| markdown(column)).collect());
-    out += &row((0..table.columns.len()).map(|column| if table.is_numeric(column) { "---:" } else { "---" }.into()).collect());
+    out += &row((0..table.columns.len())
+        .map(|column| if table.is_numeric(column) { "---:" } else { "---" }.into())
+        .collect());
     for cells in &table.rows {
         // Numbers need no escaping: the brackets of an interval are not a link.
-        let text = |cell: &super::Cell| if matches!(cell, super::Cell::Text(_)) { markdown(&cell.text()) } else { cell.text() };
+        let text = |cell: &super::Cell| {
+            if matches!(cell, super::Cell::Text(_)) { markdown(&cell.text()) } else { cell.text() }
+        };
         out += &row(cells.iter().map(text).collect());
     }
     out
@@ -47,7 +55,8 @@ fn render_figure(figure: &Figure) -> String {
 }
 
 fn render_claim(claim: &Claim) -> String {
-    let numbers = number::interval(claim.estimate, claim.ci_low, claim.ci_high, number::decimals(claim.estimate));
+    let numbers =
+        number::interval(claim.estimate, claim.ci_low, claim.ci_high, number::decimals(claim.estimate));
     format!("- **{}**: {} {numbers}, n = {}\n", verdict(claim.holds), markdown(&claim.statement), claim.n)
 }
 

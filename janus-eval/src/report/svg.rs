@@ -33,7 +33,10 @@ pub(super) fn inline(figure: &Figure, id: &str) -> Result<String> {
 /// [`Error::Figure`](crate::Error::Figure).
 pub(super) fn document(figure: &Figure) -> Result<String> {
     figure.check()?;
-    Ok(format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}", element(figure, "plot", &format!("<style>{STYLE}</style>\n"))))
+    Ok(format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}",
+        element(figure, "plot", &format!("<style>{STYLE}</style>\n"))
+    ))
 }
 
 fn element(figure: &Figure, id: &str, style: &str) -> String {

@@ -46,7 +46,11 @@ pub enum Cell {
 impl Table {
     /// A table without rows.
     pub fn new(caption: impl Into<String>, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self { caption: caption.into(), columns: columns.into_iter().map(Into::into).collect(), rows: Vec::new() }
+        Self {
+            caption: caption.into(),
+            columns: columns.into_iter().map(Into::into).collect(),
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a row.
@@ -74,7 +78,12 @@ impl Table {
 
     /// Whether a column has only numbers, and so is right-aligned.
     pub(super) fn is_numeric(&self, column: usize) -> bool {
-        let mut cells = self.rows.iter().filter_map(|row| row.get(column)).filter(|cell| **cell != Cell::Empty).peekable();
+        let mut cells = self
+            .rows
+            .iter()
+            .filter_map(|row| row.get(column))
+            .filter(|cell| **cell != Cell::Empty)
+            .peekable();
         cells.peek().is_some() && cells.all(|cell| !matches!(cell, Cell::Text(_)))
     }
 }
@@ -106,7 +115,9 @@ impl Cell {
             Self::Text(text) => text.clone(),
             Self::Count(count) => count.to_string(),
             Self::Number { value, decimals } => number::fixed(*value, *decimals),
-            Self::Interval { interval, decimals } => number::interval(interval.estimate, interval.low, interval.high, *decimals),
+            Self::Interval { interval, decimals } => {
+                number::interval(interval.estimate, interval.low, interval.high, *decimals)
+            }
             Self::Empty => "–".into(),
         }
     }

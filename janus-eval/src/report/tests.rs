@@ -13,8 +13,13 @@ fn interval(estimate: f64) -> Interval {
 
 fn lines(title: &str, log_x: bool) -> Figure {
     let points = [1.0, 8.0, 64.0].map(|x| Point { x, y: interval(3.0 + x / 64.0).into() }).to_vec();
-    let lines = vec![Line { name: NASTY.into(), points: points.clone() }, Line { name: "other".into(), points }];
-    Figure::lines(title, title, LineChart { x_label: NASTY.into(), y_label: NASTY.into(), log_x, y_range: None, lines })
+    let lines =
+        vec![Line { name: NASTY.into(), points: points.clone() }, Line { name: "other".into(), points }];
+    Figure::lines(
+        title,
+        title,
+        LineChart { x_label: NASTY.into(), y_label: NASTY.into(), log_x, y_range: None, lines },
+    )
 }
 
 fn grouped() -> Figure {
@@ -30,11 +35,21 @@ fn histogram() -> Figure {
 /// A report with one block of every kind, and text that needs escaping in every field.
 fn report() -> Report {
     let mut report = Report::new(NASTY);
-    report.claims.push(Claim::above("gain", NASTY, &interval(0.5), 0.0).with_values(serde_json::json!({ "a": [1, 2] })));
+    report.claims.push(
+        Claim::above("gain", NASTY, &interval(0.5), 0.0).with_values(serde_json::json!({ "a": [1, 2] })),
+    );
     let table = Table::new(NASTY, ["model", "score", "interval", "n", NASTY])
-        .row(["Janus".into(), Cell::number(4.126, 2), Cell::interval(interval(4.0), 2), 80.into(), NASTY.into()])
+        .row([
+            "Janus".into(),
+            Cell::number(4.126, 2),
+            Cell::interval(interval(4.0), 2),
+            80.into(),
+            NASTY.into(),
+        ])
         .row(["Base".into(), Cell::Empty, Cell::interval(interval(2.0), 2), 79.into(), "".into()]);
-    let bars = BarChart::single("score", [("Janus", interval(4.0).into()), (NASTY, PlotValue::plain(2.0, 79))]).with_range(1.0, 5.0);
+    let bars =
+        BarChart::single("score", [("Janus", interval(4.0).into()), (NASTY, PlotValue::plain(2.0, 79))])
+            .with_range(1.0, 5.0);
     let example = Example {
         id: NASTY.into(),
         source: NASTY.into(),
@@ -42,14 +57,28 @@ fn report() -> Report {
         prompt: NASTY.into(),
         criteria: vec![NASTY.into(), "second".into()],
         responses: vec![
-            ExampleResponse { model: NASTY.into(), response: NASTY.into(), scores: vec![Some(4), None], feedback: vec![NASTY.into()] },
-            ExampleResponse { model: "silent".into(), response: String::new(), scores: vec![], feedback: vec![] },
+            ExampleResponse {
+                model: NASTY.into(),
+                response: NASTY.into(),
+                scores: vec![Some(4), None],
+                feedback: vec![NASTY.into()],
+            },
+            ExampleResponse {
+                model: "silent".into(),
+                response: String::new(),
+                scores: vec![],
+                feedback: vec![],
+            },
         ],
         judgments: vec![ExampleJudgment { title: NASTY.into(), verdict: NASTY.into(), text: NASTY.into() }],
     };
     report.sections = vec![
         Section::new(NASTY).paragraph(NASTY).table(table).claims(["gain"]),
-        Section::new("Figures").figure(Figure::bars(NASTY, NASTY, bars)).figure(grouped()).figure(lines("lines", true)).figure(histogram()),
+        Section::new("Figures")
+            .figure(Figure::bars(NASTY, NASTY, bars))
+            .figure(grouped())
+            .figure(lines("lines", true))
+            .figure(histogram()),
         Section::new("Examples").examples(vec![example]),
     ];
     report
@@ -59,7 +88,11 @@ fn report() -> Report {
 fn html_is_escaped_and_self_contained() {
     let page = report().to_html().unwrap();
     assert!(page.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;"));
-    assert_eq!((page.matches("<script").count(), page.matches("</script>").count()), (1, 1), "the page's own");
+    assert_eq!(
+        (page.matches("<script").count(), page.matches("</script>").count()),
+        (1, 1),
+        "the page's own"
+    );
     let nonce = page.split("'nonce-").nth(1).unwrap().split('\'').next().unwrap();
     assert!(page.contains(&format!("<script nonce=\"{nonce}\">")));
     for forbidden in [" src=", "<link", "@import", "url(", "<img", "<iframe"] {
@@ -68,9 +101,15 @@ fn html_is_escaped_and_self_contained() {
     assert_eq!(page.matches("</style>").count(), 1);
     let references = page.match_indices("href=\"").filter(|(at, _)| !page[at + 6..].starts_with('#')).count();
     assert_eq!(references, 0, "there are no links to other pages");
-    for needed in
-        ["prefers-color-scheme: dark", "name=\"viewport\"", "scope=\"col\"", "scope=\"row\"", "<caption>", "role=\"img\"", "<details"]
-    {
+    for needed in [
+        "prefers-color-scheme: dark",
+        "name=\"viewport\"",
+        "scope=\"col\"",
+        "scope=\"row\"",
+        "<caption>",
+        "role=\"img\"",
+        "<details",
+    ] {
         assert!(page.contains(needed), "{needed}");
     }
 }
@@ -100,7 +139,8 @@ fn html_and_svg_elements_nest() {
 #[test]
 fn ids_in_the_page_are_unique() {
     let page = report().to_html().unwrap();
-    let ids: Vec<&str> = page.match_indices(" id=\"").map(|(at, m)| page[at + m.len()..].split('"').next().unwrap()).collect();
+    let ids: Vec<&str> =
+        page.match_indices(" id=\"").map(|(at, m)| page[at + m.len()..].split('"').next().unwrap()).collect();
     let mut unique = ids.clone();
     unique.sort_unstable();
     unique.dedup();
@@ -134,10 +174,15 @@ fn json_is_versioned_and_round_trips() {
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!((value["format"].as_str(), value["version"].as_u64()), (Some(FORMAT), Some(VERSION.into())));
     let claim = &value["claims"][0];
-    assert_eq!((claim["id"].as_str(), claim["n"].as_u64(), claim["holds"].as_bool()), (Some("gain"), Some(80), Some(true)));
+    assert_eq!(
+        (claim["id"].as_str(), claim["n"].as_u64(), claim["holds"].as_bool()),
+        (Some("gain"), Some(80), Some(true))
+    );
     assert_eq!(Report::from_json(&text).unwrap(), report);
     let newer = text.replace("\"version\": 1", "\"version\": 2");
-    assert!(matches!(Report::from_json(&newer), Err(Error::ReportFile { problem }) if problem.contains("version 2")));
+    assert!(
+        matches!(Report::from_json(&newer), Err(Error::ReportFile { problem }) if problem.contains("version 2"))
+    );
     assert!(Report::from_json("{}").is_err() && Report::from_json("no").is_err());
 }
 
@@ -155,7 +200,10 @@ fn an_inconsistent_report_is_an_error() {
         report.sections.push(section);
         report.to_html().unwrap_err()
     };
-    assert_eq!(with(Section::new("s").claims(["never made"])), Error::UnknownClaim { id: "never made".into() });
+    assert_eq!(
+        with(Section::new("s").claims(["never made"])),
+        Error::UnknownClaim { id: "never made".into() }
+    );
     let short = Table::new("t", ["a", "b"]).row(["x".into()]);
     assert!(matches!(with(Section::new("s").table(short)), Error::TableShape { expected: 2, got: 1, .. }));
     let nan = Table::new("t", ["a"]).row([Cell::number(f64::NAN, 1)]);
@@ -164,19 +212,30 @@ fn an_inconsistent_report_is_an_error() {
     assert!(matches!(with(Section::new("s").figure(empty)), Error::Figure { .. }));
     let mut doubled = report();
     doubled.claims.push(doubled.claims[0].clone());
-    assert_eq!(doubled.to_json().unwrap_err(), Error::DoubledId { what: "claims", id: "gain".into(), first: 0, second: 1 });
+    assert_eq!(
+        doubled.to_json().unwrap_err(),
+        Error::DoubledId { what: "claims", id: "gain".into(), first: 0, second: 1 }
+    );
 }
 
 /// Compares the positions of the tick labels, with an estimated width of 7 pixels per character.
 #[test]
 fn labels_of_one_axis_do_not_overlap() {
-    let points = (0..40).map(|i| Point { x: f64::from(1 + i * i), y: PlotValue::plain(f64::from(i), 9) }).collect();
-    let chart =
-        LineChart { x_label: "x".into(), y_label: "y".into(), log_x: true, y_range: None, lines: vec![Line { name: "l".into(), points }] };
+    let points =
+        (0..40).map(|i| Point { x: f64::from(1 + i * i), y: PlotValue::plain(f64::from(i), 9) }).collect();
+    let chart = LineChart {
+        x_label: "x".into(),
+        y_label: "y".into(),
+        log_x: true,
+        y_range: None,
+        lines: vec![Line { name: "l".into(), points }],
+    };
     let picture = Figure::lines("f", "", chart).to_svg().unwrap();
     let mut labels: Vec<(f64, f64)> = Vec::new();
     for text in picture.split("<text ").skip(1).filter(|text| text.contains("\"muted middle\"")) {
-        let number = |name: &str| -> f64 { text.split(&format!("{name}=\"")).nth(1).unwrap().split('"').next().unwrap().parse().unwrap() };
+        let number = |name: &str| -> f64 {
+            text.split(&format!("{name}=\"")).nth(1).unwrap().split('"').next().unwrap().parse().unwrap()
+        };
         let shown = text.split('>').nth(1).unwrap().split('<').next().unwrap();
         if shown != "x" {
             labels.push((number("x"), 7.0 * shown.chars().count() as f64 / 2.0));

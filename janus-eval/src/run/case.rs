@@ -115,14 +115,21 @@ impl CaseRun {
     /// # Errors
     /// [`Error::DoubledId`], [`Error::NotFinite`]; [`Error::Row`] for a value outside the protocol's
     /// scale: a win rate must be between 0 and 1, a rating may be any number.
-    pub fn new(protocol: ProtocolInfo, model: impl Into<String>, judgement: Judgement<JudgedCase>, seed: u64) -> Result<Self> {
+    pub fn new(
+        protocol: ProtocolInfo,
+        model: impl Into<String>,
+        judgement: Judgement<JudgedCase>,
+        seed: u64,
+    ) -> Result<Self> {
         let Judgement { settings, rows, counts } = judgement;
         unique("rows", rows.iter().map(|row| row.case.id.as_str()))?;
         if let Some((index, value)) = off_scale(protocol.scale, &rows) {
             return Err(Error::row(index, "values", "0 to 1", value));
         }
         let bootstrap = Bootstrap { seed, ..Bootstrap::default() };
-        let score = |keep: &dyn Fn(&JudgedCase) -> bool| score(protocol.scale, rows.iter().filter(|row| keep(row)), &bootstrap);
+        let score = |keep: &dyn Fn(&JudgedCase) -> bool| {
+            score(protocol.scale, rows.iter().filter(|row| keep(row)), &bootstrap)
+        };
         let mut turns = BTreeMap::new();
         for turn in rows.iter().filter_map(|row| row.case.turn).collect::<BTreeSet<_>>() {
             turns.extend(score(&|row| row.case.turn == Some(turn))?.map(|score| (turn, score)));
@@ -130,7 +137,9 @@ impl CaseRun {
         let names: BTreeSet<&str> = rows.iter().map(|row| row.case.category.as_str()).collect();
         let mut categories = BTreeMap::new();
         for category in names.iter().filter(|_| names.len() > 1) {
-            categories.extend(score(&|row| row.case.category == *category)?.map(|score| (category.to_string(), score)));
+            categories.extend(
+                score(&|row| row.case.category == *category)?.map(|score| (category.to_string(), score)),
+            );
         }
         let all = score(&|_| true)?;
         let head = RunHead {
@@ -145,7 +154,10 @@ impl CaseRun {
             missing: Missing::default(),
         };
         let (flip_rate, first_position_share) = (flip_rate(&rows), first_position_share(&rows));
-        Ok(Self { result: CaseResult { head, all, turns, categories, flip_rate, first_position_share }, rows })
+        Ok(Self {
+            result: CaseResult { head, all, turns, categories, flip_rate, first_position_share },
+            rows,
+        })
     }
 
     /// Sets the opponent's name.
@@ -179,10 +191,16 @@ impl CaseRun {
         let result: CaseResult = read_result(folder)?;
         let rows: Vec<JudgedCase> = read_all(&path)?;
         if rows.len() != result.head.rows {
-            return Err(content(&path, format!("it has {} rows, {RESULT_FILE} says {}", rows.len(), result.head.rows)));
+            return Err(content(
+                &path,
+                format!("it has {} rows, {RESULT_FILE} says {}", rows.len(), result.head.rows),
+            ));
         }
         if let Some((index, value)) = off_scale(result.head.protocol.scale, &rows) {
-            return Err(content(&path, format!("row {}, field \"values\": expected 0 to 1, got {value}", index + 1)));
+            return Err(content(
+                &path,
+                format!("row {}, field \"values\": expected 0 to 1, got {value}", index + 1),
+            ));
         }
         Ok(Self { result, rows })
     }
@@ -191,16 +209,23 @@ impl CaseRun {
 /// The first win rate outside 0 to 1, with its row. Ratings are not checked: a judge may give ratings
 /// outside the requested range.
 fn off_scale(scale: Scale, rows: &[JudgedCase]) -> Option<(usize, f64)> {
-    let values = rows.iter().enumerate().flat_map(|(index, row)| row.values.iter().map(move |value| (index, *value)));
+    let values =
+        rows.iter().enumerate().flat_map(|(index, row)| row.values.iter().map(move |value| (index, *value)));
     values.filter(|_| scale == Scale::WinRate).find(|(_, value)| !(0.0..=1.0).contains(value))
 }
 
 /// The score over rows; `None` if no row has a verdict.
-fn score<'r>(scale: Scale, rows: impl Iterator<Item = &'r JudgedCase> + Clone, bootstrap: &Bootstrap) -> Result<Option<CaseScore>> {
+fn score<'r>(
+    scale: Scale,
+    rows: impl Iterator<Item = &'r JudgedCase> + Clone,
+    bootstrap: &Bootstrap,
+) -> Result<Option<CaseScore>> {
     let values: Vec<f64> = rows.clone().flat_map(|row| row.values.iter().copied()).collect();
-    let outcomes = (scale == Scale::WinRate).then(|| PairTally::of(values.iter().copied().map(PairOutcome::of_value)));
+    let outcomes =
+        (scale == Scale::WinRate).then(|| PairTally::of(values.iter().copied().map(PairOutcome::of_value)));
     let Some(mean) = mean_in_order(values) else { return Ok(None) };
-    let by_question = rows.clone().flat_map(|row| row.values.iter().map(|value| (row.case.question.as_str(), *value)));
+    let by_question =
+        rows.clone().flat_map(|row| row.values.iter().map(|value| (row.case.question.as_str(), *value)));
     let interval = super::interval(bootstrap, by_question)?;
     let missing = rows.clone().filter(|row| row.values.is_empty()).count();
     Ok(Some(CaseScore { mean, interval, n: rows.count() - missing, missing, outcomes }))
@@ -211,7 +236,8 @@ fn flip_rate(rows: &[JudgedCase]) -> Option<f64> {
         [first, second] => Some((first.outcome?, second.outcome?)),
         _ => None,
     });
-    let (n, flipped) = both.fold((0, 0), |(n, flipped), (first, second)| (n + 1, flipped + usize::from(first != second)));
+    let (n, flipped) =
+        both.fold((0, 0), |(n, flipped), (first, second)| (n + 1, flipped + usize::from(first != second)));
     (n > 0).then(|| flipped as f64 / f64::from(n))
 }
 

@@ -6,8 +6,8 @@ use super::rubric_report::{counts, distinct, sampling, spread};
 use super::{CaseRun, CaseScore, PairTally, published};
 use crate::protocol::{JudgedCall, JudgedCase, PairOutcome, ProtocolInfo, Scale, Side, Turn};
 use crate::report::{
-    BarChart, BarGroup, Cell, Example, ExampleJudgment, ExampleResponse, Figure, Histogram, PlotValue, Report, Section, ShareChart,
-    ShareRow, Table,
+    BarChart, BarGroup, Cell, Example, ExampleJudgment, ExampleResponse, Figure, Histogram, PlotValue,
+    Report, Section, ShareChart, ShareRow, Table,
 };
 use crate::{Error, Result};
 
@@ -25,10 +25,19 @@ const ORDER: [&str; 5] = ["pairwise", "mt-bench", "mt-bench-pairs", "arena-hard"
 /// [`Error::Empty`] without a run.
 pub(crate) fn compare_cases(runs: &[CaseRun], shown: usize) -> Result<Report> {
     let first = runs.first().ok_or(Error::Empty { what: "a comparison of runs" })?;
-    let named: Vec<Named<'_>> = distinct(runs.iter().map(name)).into_iter().zip(runs).map(|(name, run)| Named { name, run }).collect();
+    let named: Vec<Named<'_>> = distinct(runs.iter().map(name))
+        .into_iter()
+        .zip(runs)
+        .map(|(name, run)| Named { name, run })
+        .collect();
     let title = match named.as_slice() {
-        [only] => format!("{}: {} judged by {}", first.result.head.protocol.title, only.name, first.result.head.settings.judge),
-        several => format!("Judged: {}", several.iter().map(|run| run.name.as_str()).collect::<Vec<_>>().join(", ")),
+        [only] => format!(
+            "{}: {} judged by {}",
+            first.result.head.protocol.title, only.name, first.result.head.settings.judge
+        ),
+        several => {
+            format!("Judged: {}", several.iter().map(|run| run.name.as_str()).collect::<Vec<_>>().join(", "))
+        }
     };
     let mut report = Report::new(title);
     let mut protocols: Vec<&ProtocolInfo> = Vec::new();
@@ -37,9 +46,11 @@ pub(crate) fn compare_cases(runs: &[CaseRun], shown: usize) -> Result<Report> {
             protocols.push(&run.result.head.protocol);
         }
     }
-    protocols.sort_by_key(|protocol| ORDER.iter().position(|name| *name == protocol.name).unwrap_or(ORDER.len()));
+    protocols
+        .sort_by_key(|protocol| ORDER.iter().position(|name| *name == protocol.name).unwrap_or(ORDER.len()));
     for protocol in protocols {
-        let of: Vec<&Named<'_>> = named.iter().filter(|named| named.run.result.head.protocol == *protocol).collect();
+        let of: Vec<&Named<'_>> =
+            named.iter().filter(|named| named.run.result.head.protocol == *protocol).collect();
         report.sections.extend(sections(protocol, &of, shown)?);
     }
     Ok(report)
@@ -62,11 +73,14 @@ fn name(run: &CaseRun) -> String {
 fn sections(protocol: &ProtocolInfo, runs: &[&Named<'_>], shown: usize) -> Result<Vec<Section>> {
     let title = &protocol.title;
     let mut scores = Section::new(title.as_str());
-    scores = scores.table(if is_rated(protocol) { ratings(protocol, runs) } else { rates(runs) }).paragraph(explained(protocol));
+    scores = scores
+        .table(if is_rated(protocol) { ratings(protocol, runs) } else { rates(runs) })
+        .paragraph(explained(protocol));
     for figure in [outcomes(runs), histogram(protocol, runs)?].into_iter().flatten() {
         scores = scores.figure(figure);
     }
-    let differing = runs.iter().map(|Named { name, run }| (name.as_str(), published::case_differences(&run.result)));
+    let differing =
+        runs.iter().map(|Named { name, run }| (name.as_str(), published::case_differences(&run.result)));
     if let Some(table) = published::table_3(protocol) {
         scores = published::add(scores, table, "the paper's Table 3", differing);
     }
@@ -75,7 +89,12 @@ fn sections(protocol: &ProtocolInfo, runs: &[&Named<'_>], shown: usize) -> Resul
         sections.push(section);
     }
     let calls = counts(runs.iter().map(|Named { name, run }| (name.clone(), &run.result.head.counts)));
-    sections.push(Section::new(format!("{title}: how it was judged")).table(settings(runs)).table(prompts(runs)).table(calls));
+    sections.push(
+        Section::new(format!("{title}: how it was judged"))
+            .table(settings(runs))
+            .table(prompts(runs))
+            .table(calls),
+    );
     let mut examples = Vec::new();
     for named in runs {
         let groups = groups(&named.run.rows);
@@ -144,28 +163,49 @@ fn explained(protocol: &ProtocolInfo) -> &'static str {
 }
 
 fn ratings(protocol: &ProtocolInfo, runs: &[&Named<'_>]) -> Table {
-    let turns: BTreeSet<usize> = runs.iter().flat_map(|named| named.run.result.turns.keys().copied()).collect();
-    let columns = ["model".to_string(), "average".into()].into_iter().chain(turns.iter().map(|turn| format!("turn {turn}")));
+    let turns: BTreeSet<usize> =
+        runs.iter().flat_map(|named| named.run.result.turns.keys().copied()).collect();
+    let columns = ["model".to_string(), "average".into()]
+        .into_iter()
+        .chain(turns.iter().map(|turn| format!("turn {turn}")));
     let rated = if turns.is_empty() { "rated rows" } else { "graded turns" };
-    let mut table = Table::new(format!("Mean rating, {}", range(protocol.scale)), columns.chain([rated.into(), "without rating".into()]));
+    let mut table = Table::new(
+        format!("Mean rating, {}", range(protocol.scale)),
+        columns.chain([rated.into(), "without rating".into()]),
+    );
     for Named { name, run } in runs {
         let turns = turns.iter().map(|turn| cell(protocol, run.result.turns.get(turn)));
-        let cells = [name.as_str().into(), cell(protocol, run.result.all.as_ref())].into_iter().chain(turns).chain(rows(run));
+        let cells = [name.as_str().into(), cell(protocol, run.result.all.as_ref())]
+            .into_iter()
+            .chain(turns)
+            .chain(rows(run));
         table = table.row(cells.collect::<Vec<_>>());
     }
     table
 }
 
 fn rates(runs: &[&Named<'_>]) -> Table {
-    let columns = ["model", "score, %", "wins", "ties", "losses", "rows", "without verdict", "flipped, %", "first, %"];
+    let columns =
+        ["model", "score, %", "wins", "ties", "losses", "rows", "without verdict", "flipped, %", "first, %"];
     let preferred = runs.iter().all(|named| named.run.result.head.protocol.name == "alpaca-eval");
-    let caption = if preferred { "Mean preference for the model" } else { "Wins against the opponent, a tie counted as half" };
+    let caption = if preferred {
+        "Mean preference for the model"
+    } else {
+        "Wins against the opponent, a tie counted as half"
+    };
     let mut table = Table::new(caption, columns);
     for Named { name, run } in runs {
         let result = &run.result;
         let percent = |share: Option<f64>| share.map_or(Cell::Empty, |share| Cell::number(100.0 * share, 1));
-        let PairTally { win, tie, loss } = result.all.as_ref().and_then(|all| all.outcomes).unwrap_or_default();
-        let cells = [name.as_str().into(), cell(&result.head.protocol, result.all.as_ref()), win.into(), tie.into(), loss.into()];
+        let PairTally { win, tie, loss } =
+            result.all.as_ref().and_then(|all| all.outcomes).unwrap_or_default();
+        let cells = [
+            name.as_str().into(),
+            cell(&result.head.protocol, result.all.as_ref()),
+            win.into(),
+            tie.into(),
+            loss.into(),
+        ];
         let position = [percent(result.flip_rate), percent(result.first_position_share)];
         table = table.row(cells.into_iter().chain(rows(run)).chain(position).collect::<Vec<_>>());
     }
@@ -197,21 +237,29 @@ fn histogram(protocol: &ProtocolInfo, runs: &[&Named<'_>]) -> Result<Option<Figu
         // One bin per whole rating.
         Scale::Rating { low, high } if high > low && high - low <= 20.0 => {
             let bars = (high - low).ceil() as u32 + 1;
-            (format!("rating, {}", range(protocol.scale)), (0..=bars).map(|edge| low - 0.5 + f64::from(edge)).collect())
+            (
+                format!("rating, {}", range(protocol.scale)),
+                (0..=bars).map(|edge| low - 0.5 + f64::from(edge)).collect(),
+            )
         }
-        Scale::Rating { low, high } if high > low => {
-            (format!("rating, {}", range(protocol.scale)), (0..=10).map(|edge| low + (high - low) * f64::from(edge) / 10.0).collect())
-        }
-        Scale::WinRate if protocol.name == "alpaca-eval" || values.any(|value| ![0.0, 0.5, 1.0].contains(value)) => {
+        Scale::Rating { low, high } if high > low => (
+            format!("rating, {}", range(protocol.scale)),
+            (0..=10).map(|edge| low + (high - low) * f64::from(edge) / 10.0).collect(),
+        ),
+        Scale::WinRate
+            if protocol.name == "alpaca-eval" || values.any(|value| ![0.0, 0.5, 1.0].contains(value)) =>
+        {
             ("preference for the model, 0 to 1".into(), (0..=10).map(|edge| f64::from(edge) / 10.0).collect())
         }
         _ => return Ok(None),
     };
     let (low, high) = (edges[0], edges[edges.len() - 1]);
-    let values =
-        |Named { name, run }: &&Named<'_>| (name.clone(), run.rows.iter().flat_map(|row| row.values.iter().copied()).collect::<Vec<f64>>());
+    let values = |Named { name, run }: &&Named<'_>| {
+        (name.clone(), run.rows.iter().flat_map(|row| row.values.iter().copied()).collect::<Vec<f64>>())
+    };
     let all: Vec<(String, Vec<f64>)> = runs.iter().map(values).collect();
-    let outside = all.iter().flat_map(|(_, values)| values).filter(|value| !(low..=high).contains(*value)).count();
+    let outside =
+        all.iter().flat_map(|(_, values)| values).filter(|value| !(low..=high).contains(*value)).count();
     let inside = |(name, values): (String, Vec<f64>)| {
         let inside: Vec<f64> = values.into_iter().filter(|value| (low..=high).contains(value)).collect();
         (!inside.is_empty()).then_some((name, inside))
@@ -220,25 +268,40 @@ fn histogram(protocol: &ProtocolInfo, runs: &[&Named<'_>]) -> Result<Option<Figu
     if all.is_empty() {
         return Ok(None);
     }
-    let histogram = Histogram::with_edges(label, edges, all.iter().map(|(name, values)| (name.as_str(), values.as_slice())))?;
-    let caption = if outside == 0 { String::new() } else { format!("Verdicts outside the range: {outside}.") };
+    let histogram = Histogram::with_edges(
+        label,
+        edges,
+        all.iter().map(|(name, values)| (name.as_str(), values.as_slice())),
+    )?;
+    let caption =
+        if outside == 0 { String::new() } else { format!("Verdicts outside the range: {outside}.") };
     Ok(Some(Figure::histogram("Distribution of the verdicts", caption, histogram)))
 }
 
 /// The scores by category.
 fn by_category(protocol: &ProtocolInfo, runs: &[&Named<'_>]) -> Option<Section> {
-    let categories: BTreeSet<&str> = runs.iter().flat_map(|named| named.run.result.categories.keys().map(String::as_str)).collect();
+    let categories: BTreeSet<&str> =
+        runs.iter().flat_map(|named| named.run.result.categories.keys().map(String::as_str)).collect();
     if categories.is_empty() || categories.len() > CATEGORIES {
         return None;
     }
     let names = || runs.iter().map(|named| named.name.clone());
-    let what = if is_rated(protocol) { format!("Mean rating, {}", range(protocol.scale)) } else { "Wins, a tie counted as half, %".into() };
-    let mut table = Table::new(what.clone(), ["category".to_string()].into_iter().chain(names()).chain(["rows".into()]));
+    let what = if is_rated(protocol) {
+        format!("Mean rating, {}", range(protocol.scale))
+    } else {
+        "Wins, a tie counted as half, %".into()
+    };
+    let mut table =
+        Table::new(what.clone(), ["category".to_string()].into_iter().chain(names()).chain(["rows".into()]));
     let mut groups = Vec::new();
     for category in categories {
-        let scores: Vec<Option<&CaseScore>> = runs.iter().map(|named| named.run.result.categories.get(category)).collect();
+        let scores: Vec<Option<&CaseScore>> =
+            runs.iter().map(|named| named.run.result.categories.get(category)).collect();
         let n = scores.iter().flatten().map(|score| score.n).max().unwrap_or(0);
-        let cells = [category.into()].into_iter().chain(scores.iter().map(|score| cell(protocol, *score))).chain([n.into()]);
+        let cells = [category.into()]
+            .into_iter()
+            .chain(scores.iter().map(|score| cell(protocol, *score)))
+            .chain([n.into()]);
         table = table.row(cells.collect::<Vec<_>>());
         let bar = |score: &Option<&CaseScore>| {
             score.map(|score| match score.interval {
@@ -250,9 +313,14 @@ fn by_category(protocol: &ProtocolInfo, runs: &[&Named<'_>]) -> Option<Section> 
     }
     let series = if runs.len() == 1 { vec![String::new()] } else { names().collect() };
     // A judge may give ratings outside the range.
-    let ends = groups.iter().flat_map(|group| group.bars.iter().flatten()).map(|bar| bar.interval.unwrap_or([bar.value; 2]));
+    let ends = groups
+        .iter()
+        .flat_map(|group| group.bars.iter().flatten())
+        .map(|bar| bar.interval.unwrap_or([bar.value; 2]));
     let range = match protocol.scale {
-        Scale::Rating { low, high } => ends.fold([low, high], |range, ends| [range[0].min(ends[0]), range[1].max(ends[1])]),
+        Scale::Rating { low, high } => {
+            ends.fold([low, high], |range, ends| [range[0].min(ends[0]), range[1].max(ends[1])])
+        }
         Scale::WinRate => [0.0, 100.0],
     };
     let chart = BarChart { value_label: what, range: Some(range), series, groups };
@@ -261,7 +329,10 @@ fn by_category(protocol: &ProtocolInfo, runs: &[&Named<'_>]) -> Option<Section> 
 }
 
 fn settings(runs: &[&Named<'_>]) -> Table {
-    let mut table = Table::new("The judge and what it sees", ["model", "judge", "reference", "system message", "sampling", "no answer"]);
+    let mut table = Table::new(
+        "The judge and what it sees",
+        ["model", "judge", "reference", "system message", "sampling", "no answer"],
+    );
     let shown = |shown: bool| if shown { "shown" } else { "not shown" };
     for Named { name, run } in runs {
         let settings = &run.result.head.settings;
@@ -281,7 +352,11 @@ fn prompts(runs: &[&Named<'_>]) -> Table {
     let mut table = Table::new("The judge's prompts", ["model", "prompt", "fingerprint"]);
     for Named { name, run } in runs {
         for prompt in &run.result.head.settings.prompts {
-            table = table.row([name.as_str().into(), prompt.id.as_str().into(), prompt.fingerprint.as_str().into()]);
+            table = table.row([
+                name.as_str().into(),
+                prompt.id.as_str().into(),
+                prompt.fingerprint.as_str().into(),
+            ]);
         }
     }
     table
@@ -290,8 +365,10 @@ fn prompts(runs: &[&Named<'_>]) -> Table {
 /// The groups of rows that are shown together: the consecutive rows of one question if its turns are
 /// judged separately, else single rows.
 fn groups(rows: &[JudgedCase]) -> Vec<&[JudgedCase]> {
-    rows.chunk_by(|one, next| one.case.turn.is_some() && next.case.turn > one.case.turn && one.case.question == next.case.question)
-        .collect()
+    rows.chunk_by(|one, next| {
+        one.case.turn.is_some() && next.case.turn > one.case.turn && one.case.question == next.case.question
+    })
+    .collect()
 }
 
 /// The texts of rows that are shown together: prompts and answers, which are those of the last row, and
@@ -301,8 +378,10 @@ fn example(Named { name, run }: &Named<'_>, rows: &[JudgedCase]) -> Example {
     let Some(last) = rows.last() else { return Example::default() };
     let texts = |of: &dyn Fn(&Turn) -> Option<String>| -> Option<String> {
         let texts: Vec<String> = last.case.turns.iter().map(of).collect::<Option<_>>()?;
-        let marked =
-            texts.into_iter().enumerate().map(|(turn, text)| if turn == 0 { text } else { format!("— turn {} —\n{text}", turn + 1) });
+        let marked = texts
+            .into_iter()
+            .enumerate()
+            .map(|(turn, text)| if turn == 0 { text } else { format!("— turn {} —\n{text}", turn + 1) });
         Some(marked.collect::<Vec<_>>().join("\n\n"))
     };
     let responses = [
@@ -311,14 +390,22 @@ fn example(Named { name, run }: &Named<'_>, rows: &[JudgedCase]) -> Example {
         (Some("reference answer"), texts(&|turn| turn.reference.clone())),
     ];
     let response = |(model, response): (Option<&str>, Option<String>)| {
-        Some(ExampleResponse { model: model?.into(), response: response?, scores: Vec::new(), feedback: Vec::new() })
+        Some(ExampleResponse {
+            model: model?.into(),
+            response: response?,
+            scores: Vec::new(),
+            feedback: Vec::new(),
+        })
     };
     let result = |row: &JudgedCase| match (is_rated(&head.protocol), row.outcome(), row.values.first()) {
         (_, None, _) | (true, _, None) => "no verdict".to_string(),
         (true, _, Some(grade)) => format!("rating {grade}"),
         (false, Some(outcome), _) => word(outcome).to_string(),
     };
-    let source = [last.case.category.clone(), name.clone()].into_iter().filter(|part| !part.is_empty()).chain(rows.iter().map(result));
+    let source = [last.case.category.clone(), name.clone()]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .chain(rows.iter().map(result));
     let judgments = rows.iter().flat_map(|row| row.calls.iter().map(|call| judgment(run, row, call)));
     Example {
         id: if rows.len() == 1 { last.case.id.clone() } else { last.case.question.clone() },
@@ -351,7 +438,9 @@ fn judgment(run: &CaseRun, row: &JudgedCase, call: &JudgedCall) -> ExampleJudgme
     };
     let title = format!("{judge}{turn}{order}");
     let verdict = match (&call.verdict, call.outcome, &call.problem) {
-        (None, _, problem) => format!("no verdict: {}", problem.as_deref().unwrap_or("the judge gave no answer")),
+        (None, _, problem) => {
+            format!("no verdict: {}", problem.as_deref().unwrap_or("the judge gave no answer"))
+        }
         (Some(verdict), None, _) => verdict.clone(),
         (Some(verdict), Some(PairOutcome::Win), _) => format!("{verdict}: {model} is better"),
         (Some(verdict), Some(PairOutcome::Loss), _) => format!("{verdict}: {opponent} is better"),
@@ -362,6 +451,7 @@ fn judgment(run: &CaseRun, row: &JudgedCase, call: &JudgedCall) -> ExampleJudgme
 
 /// The likeliest tokens of a call, one per line.
 fn likely(call: &JudgedCall) -> String {
-    let lines = call.likely.iter().map(|top| format!("{:?} with probability {:.4}", top.token, top.logprob.exp()));
+    let lines =
+        call.likely.iter().map(|top| format!("{:?} with probability {:.4}", top.token, top.logprob.exp()));
     lines.collect::<Vec<_>>().join("\n")
 }

@@ -20,10 +20,12 @@ pub fn best_of_n_figure(series: &[(String, Vec<Candidates>)], bootstrap: &Bootst
     let mut lines = Vec::new();
     for (name, prompts) in series {
         let most = prompts.iter().map(|prompt| prompt.rewards.len()).min().unwrap_or(0);
-        let ns: Vec<usize> = std::iter::successors(Some(1), |n| Some(2 * n)).take_while(|n| *n <= most.max(1)).collect();
+        let ns: Vec<usize> =
+            std::iter::successors(Some(1), |n| Some(2 * n)).take_while(|n| *n <= most.max(1)).collect();
         let points = curve(prompts, |row| row, &ns, bootstrap)?.points;
         let line = |by: &str, interval: fn(&CurvePoint) -> Interval| {
-            let points = points.iter().map(|point| Point { x: point.n as f64, y: PlotValue::from(interval(point)) });
+            let points =
+                points.iter().map(|point| Point { x: point.n as f64, y: PlotValue::from(interval(point)) });
             Line { name: format!("{name}, by {by}"), points: points.collect() }
         };
         lines.push(line("the reward model", |point| point.reward));
@@ -36,7 +38,8 @@ pub fn best_of_n_figure(series: &[(String, Vec<Candidates>)], bootstrap: &Bootst
         y_range: None,
         lines,
     };
-    let caption = "The expectation over all subsets of N of a prompt's answers. Intervals: bootstrap over prompts.";
+    let caption =
+        "The expectation over all subsets of N of a prompt's answers. Intervals: bootstrap over prompts.";
     Ok(Figure::lines("Score of the best of N sampled answers", caption, chart))
 }
 
@@ -55,11 +58,17 @@ pub fn generalisation_figure(runs: &[RubricRun], distinct: &[usize]) -> Result<F
         let x = distinct as f64;
         if distinct == 0 || points.iter().any(|point: &Point| point.x == x) {
             let expected = "1 or more, and different for each run";
-            return Err(Error::Setting { field: "distinct system messages", got: distinct.to_string(), expected });
+            return Err(Error::Setting {
+                field: "distinct system messages",
+                got: distinct.to_string(),
+                expected,
+            });
         }
         let result = &run.result;
         let summary = result.summary.as_ref().ok_or(Error::Empty { what: "the mean of a run" })?;
-        let y = result.interval.map_or_else(|| PlotValue::plain(summary.overall.mean, summary.overall.n), PlotValue::from);
+        let y = result
+            .interval
+            .map_or_else(|| PlotValue::plain(summary.overall.mean, summary.overall.n), PlotValue::from);
         points.push(Point { x, y });
     }
     points.sort_by(|a, b| a.x.total_cmp(&b.x));

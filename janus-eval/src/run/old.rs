@@ -22,13 +22,16 @@ pub(super) fn upgraded(mut result: Value) -> Result<Value, String> {
         (RUN_FORMAT, RUN_VERSION) => return Ok(result),
         ("janus-judged", 1) => {
             let settings = result["settings"].as_object_mut().ok_or("missing field `settings`")?;
-            let mut moved = |field: &str| settings.remove(field).ok_or_else(|| format!("missing field `settings.{field}`"));
+            let mut moved = |field: &str| {
+                settings.remove(field).ok_or_else(|| format!("missing field `settings.{field}`"))
+            };
             let (prompt, runs, reader) = (moved("prompt")?, moved("runs")?, moved("reader")?);
             settings.insert("prompts".into(), json!([prompt]));
             result["runs"] = runs;
             result["reader"] = reader;
             result["rows"] = result["records"].take();
-            result["protocol"] = json!(ProtocolInfo::new("rubric", "Rubrics", Scale::Rating { low: 1.0, high: 5.0 }));
+            result["protocol"] =
+                json!(ProtocolInfo::new("rubric", "Rubrics", Scale::Rating { low: 1.0, high: 5.0 }));
         }
         ("janus-verdicts", 1) => {
             let name = result["protocol"].as_str().unwrap_or_default();
@@ -40,10 +43,15 @@ pub(super) fn upgraded(mut result: Value) -> Result<Value, String> {
                 "alpaca-eval" => "AlpacaEval",
                 _ => return Err(format!("unknown protocol \"{name}\"")),
             };
-            let scale = if name == "mt-bench" { Scale::Rating { low: 1.0, high: 10.0 } } else { Scale::WinRate };
+            let scale =
+                if name == "mt-bench" { Scale::Rating { low: 1.0, high: 10.0 } } else { Scale::WinRate };
             result["protocol"] = json!(ProtocolInfo::new(name, title, scale));
         }
-        _ => return Err(format!("it is {format} version {version}, expected {RUN_FORMAT} version {RUN_VERSION}")),
+        _ => {
+            return Err(format!(
+                "it is {format} version {version}, expected {RUN_FORMAT} version {RUN_VERSION}"
+            ));
+        }
     }
     result["format"] = json!(RUN_FORMAT);
     result["version"] = json!(RUN_VERSION);

@@ -18,17 +18,38 @@ const TABLE_2: [(&str, [f64; 6]); 6] = [
 
 /// The paper's Table 2 as a table.
 pub(super) fn table() -> Table {
-    let columns = ["model (published)", "mf-AlpacaEval", "mf-FLASK", "mf-Koala", "mf-MT-Bench", "mf-Self-Instruct", "average"];
-    let mut table = Table::new("Published: Multifaceted Bench, mean score, 1 to 5 (the paper's Table 2, first version)", columns);
+    let columns = [
+        "model (published)",
+        "mf-AlpacaEval",
+        "mf-FLASK",
+        "mf-Koala",
+        "mf-MT-Bench",
+        "mf-Self-Instruct",
+        "average",
+    ];
+    let mut table = Table::new(
+        "Published: Multifaceted Bench, mean score, 1 to 5 (the paper's Table 2, first version)",
+        columns,
+    );
     for (model, scores) in TABLE_2 {
-        table = table.row([Cell::from(model)].into_iter().chain(scores.map(|score| Cell::number(score, 2))).collect::<Vec<_>>());
+        table = table.row(
+            [Cell::from(model)]
+                .into_iter()
+                .chain(scores.map(|score| Cell::number(score, 2)))
+                .collect::<Vec<_>>(),
+        );
     }
     table
 }
 
 /// Adds the paper's numbers to a section if all runs are comparable with them. Otherwise adds the
 /// differences of each run.
-pub(super) fn add<'n>(section: Section, table: Table, what: &str, differing: impl Iterator<Item = (&'n str, Vec<String>)>) -> Section {
+pub(super) fn add<'n>(
+    section: Section,
+    table: Table,
+    what: &str,
+    differing: impl Iterator<Item = (&'n str, Vec<String>)>,
+) -> Section {
     let differing: Vec<(&str, Vec<String>)> = differing.filter(|(_, found)| !found.is_empty()).collect();
     if differing.is_empty() {
         return section.table(table);
@@ -60,7 +81,10 @@ pub(super) fn table_3(protocol: &ProtocolInfo) -> Option<Table> {
         _ => return None,
     };
     let caption = format!("Published: {} (the paper's Table 3, first version)", protocol.title);
-    let mut table = Table::new(caption, ["model (published)"].into_iter().chain(columns.iter().map(|(column, _)| *column)));
+    let mut table = Table::new(
+        caption,
+        ["model (published)"].into_iter().chain(columns.iter().map(|(column, _)| *column)),
+    );
     for (model, numbers) in TABLE_3 {
         let cells = columns.iter().map(|(_, place)| Cell::number(numbers[*place], 1));
         table = table.row([Cell::from(model)].into_iter().chain(cells).collect::<Vec<_>>());
@@ -87,12 +111,20 @@ fn official(protocol: &str) -> Option<Official> {
             temperature: 0.0,
             max_tokens: 2048,
         },
-        "arena-hard" => {
-            Official { rows: 500, judge: "gpt-4-1106-preview", prompts: &["cf31a9185b937d0a"], temperature: 0.0, max_tokens: 4096 }
-        }
-        "alpaca-eval" => {
-            Official { rows: 805, judge: "gpt-4-1106-preview", prompts: &["9679ebfb42ec9784"], temperature: 1.0, max_tokens: 1 }
-        }
+        "arena-hard" => Official {
+            rows: 500,
+            judge: "gpt-4-1106-preview",
+            prompts: &["cf31a9185b937d0a"],
+            temperature: 0.0,
+            max_tokens: 4096,
+        },
+        "alpaca-eval" => Official {
+            rows: 805,
+            judge: "gpt-4-1106-preview",
+            prompts: &["9679ebfb42ec9784"],
+            temperature: 1.0,
+            max_tokens: 1,
+        },
         _ => return None,
     })
 }
@@ -110,7 +142,9 @@ pub(super) fn case_differences(result: &CaseResult) -> Vec<String> {
     if settings.judge != official.judge {
         found.push(format!("the judge is {} and not {}", settings.judge, official.judge));
     }
-    if let Some(prompt) = settings.prompts.iter().find(|prompt| !official.prompts.contains(&prompt.fingerprint.as_str())) {
+    if let Some(prompt) =
+        settings.prompts.iter().find(|prompt| !official.prompts.contains(&prompt.fingerprint.as_str()))
+    {
         found.push(format!("the judge's prompt {} is not the published one", prompt.id));
     }
     let sampling = &settings.sampling;
@@ -133,11 +167,17 @@ pub(super) fn differences(result: &RubricResult) -> Vec<String> {
         }
     };
     differs(result.head.rows != 921, format!("the bench has {} rows and not 921", result.head.rows));
-    differs(settings.judge != "gpt-4-0125-preview", format!("the judge is {} and not gpt-4-0125-preview", settings.judge));
+    differs(
+        settings.judge != "gpt-4-0125-preview",
+        format!("the judge is {} and not gpt-4-0125-preview", settings.judge),
+    );
     for prompt in settings.prompts.iter().filter(|prompt| prompt.fingerprint != PROMPT) {
         differs(true, format!("the judge's prompt is {} and not the released one", prompt.id));
     }
-    differs(result.reader != ScoreReader::Published, "the score is read by the strict rule and not by the released one".into());
+    differs(
+        result.reader != ScoreReader::Published,
+        "the score is read by the strict rule and not by the released one".into(),
+    );
     differs(settings.system_shown, "the judge sees the system message".into());
     differs(!settings.reference_shown, "the judge does not see the reference answer".into());
     differs(result.runs != 3, format!("there are {} runs and not 3", result.runs));

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{RESULT_FILE, RUN_FORMAT, RUN_VERSION, RunHead, content, interval, read_result, write_result};
 use crate::judge::read::ScoreReader;
-use crate::protocol::{JudgedResponse, Judgement, Protocol as _, RubricCase, Rubrics, rubric_cases, scored_runs};
+use crate::protocol::{
+    JudgedResponse, Judgement, Protocol as _, RubricCase, Rubrics, rubric_cases, scored_runs,
+};
 use crate::score::{ScoreSummary, ScoredRow, pool, summarise};
 use crate::stats::{Bootstrap, Interval};
 use crate::{Error, Response, Result, record_id};
@@ -83,7 +85,10 @@ impl RubricRun {
             summary => Some(summary?),
         };
         let pooled = pool(&scores)?;
-        let means = pooled.iter().zip(&cases).filter_map(|(row, case)| Some((case.record.prompt.as_str(), row.mean()?)));
+        let means = pooled
+            .iter()
+            .zip(&cases)
+            .filter_map(|(row, case)| Some((case.record.prompt.as_str(), row.mean()?)));
         let interval = interval(&bootstrap, means)?;
         let mut dimensions = Vec::new();
         for dimension in Dimension::ALL {
@@ -91,11 +96,19 @@ impl RubricRun {
             if values.is_empty() {
                 continue;
             }
-            let (n, mean) = (values.len(), values.iter().map(|(_, mean)| mean).sum::<f64>() / values.len() as f64);
-            dimensions.push(DimensionScore { dimension, mean, interval: super::interval(&bootstrap, values)?, n });
+            let (n, mean) =
+                (values.len(), values.iter().map(|(_, mean)| mean).sum::<f64>() / values.len() as f64);
+            dimensions.push(DimensionScore {
+                dimension,
+                mean,
+                interval: super::interval(&bootstrap, values)?,
+                n,
+            });
         }
-        let fallbacks = rows.iter().flat_map(|row| row.runs.iter().flatten()).filter(|reply| reply.fallback).count();
-        let missing = cases.iter().filter(|case| case.response.is_none()).map(|case| case.id.as_str()).collect();
+        let fallbacks =
+            rows.iter().flat_map(|row| row.runs.iter().flatten()).filter(|reply| reply.fallback).count();
+        let missing =
+            cases.iter().filter(|case| case.response.is_none()).map(|case| case.id.as_str()).collect();
         let head = RunHead {
             format: RUN_FORMAT.into(),
             version: RUN_VERSION,
@@ -117,7 +130,8 @@ impl RubricRun {
     /// [`Error::File`].
     pub fn write(&self, folder: &Path) -> Result<()> {
         let [_, bench, responses, judgments] = Self::FILES.map(|name| folder.join(name));
-        let response = |case: &RubricCase| Some(Response { id: case.id.clone(), response: case.response.clone()? });
+        let response =
+            |case: &RubricCase| Some(Response { id: case.id.clone(), response: case.response.clone()? });
         write_all(bench, &self.cases.iter().map(|case| case.record.clone()).collect::<Vec<_>>())?;
         write_all(responses, &self.cases.iter().filter_map(response).collect::<Vec<_>>())?;
         write_all(judgments, &self.rows)?;
@@ -132,19 +146,27 @@ impl RubricRun {
     pub(crate) fn read(folder: &Path) -> Result<Self> {
         let [_, bench, responses, judgments] = Self::FILES.map(|name| folder.join(name));
         let result: RubricResult = read_result(folder)?;
-        let (records, rows): (Vec<BenchRecord>, Vec<JudgedResponse>) = (read_all(bench)?, read_all(&judgments)?);
+        let (records, rows): (Vec<BenchRecord>, Vec<JudgedResponse>) =
+            (read_all(bench)?, read_all(&judgments)?);
         for (index, record) in records.iter().enumerate() {
             let (id, rubrics) = (record_id(record, index), record.rubrics.len());
             let row = rows.get(index).filter(|row| row.id == id);
             let fits = row.is_some_and(|row| row.runs.iter().all(|replies| replies.len() == rubrics));
             if !fits {
-                return Err(content(&judgments, format!("row {}: expected the judgment of \"{id}\" with {rubrics} rubrics", index + 1)));
+                return Err(content(
+                    &judgments,
+                    format!("row {}: expected the judgment of \"{id}\" with {rubrics} rubrics", index + 1),
+                ));
             }
         }
         if rows.len() != records.len() {
-            return Err(content(&judgments, format!("it has {} rows, the bench {}", rows.len(), records.len())));
+            return Err(content(
+                &judgments,
+                format!("it has {} rows, the bench {}", rows.len(), records.len()),
+            ));
         }
-        let cases = rubric_cases(&records, &read_all::<Response>(&responses)?).map_err(|error| content(&responses, error))?;
+        let cases = rubric_cases(&records, &read_all::<Response>(&responses)?)
+            .map_err(|error| content(&responses, error))?;
         Ok(Self { result, cases, rows })
     }
 
@@ -156,12 +178,21 @@ impl RubricRun {
 
 /// For each row with a score for the dimension: its instruction, and the mean of the score over the
 /// runs.
-fn dimension_means<'a>(cases: &'a [RubricCase], rows: &'a [JudgedResponse], dimension: Dimension) -> impl Iterator<Item = (&'a str, f64)> {
+fn dimension_means<'a>(
+    cases: &'a [RubricCase],
+    rows: &'a [JudgedResponse],
+    dimension: Dimension,
+) -> impl Iterator<Item = (&'a str, f64)> {
     cases.iter().zip(rows).filter_map(move |(case, row)| {
         let set = case.record.preference_set.as_ref()?;
         let rubric = set.iter().position(|preference| preference.dimension == dimension)?;
-        let scores: Vec<f64> =
-            row.runs.iter().filter_map(|replies| replies.get(rubric)?.score).map(|score| f64::from(score.get())).collect();
-        (!scores.is_empty()).then(|| (case.record.prompt.as_str(), scores.iter().sum::<f64>() / scores.len() as f64))
+        let scores: Vec<f64> = row
+            .runs
+            .iter()
+            .filter_map(|replies| replies.get(rubric)?.score)
+            .map(|score| f64::from(score.get()))
+            .collect();
+        (!scores.is_empty())
+            .then(|| (case.record.prompt.as_str(), scores.iter().sum::<f64>() / scores.len() as f64))
     })
 }

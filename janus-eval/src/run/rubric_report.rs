@@ -7,7 +7,8 @@ use janus_core::SamplingParams;
 use super::{RubricRun, published};
 use crate::judge::Counts;
 use crate::report::{
-    BarChart, BarGroup, Cell, Example, ExampleResponse, Figure, Histogram, PlotValue, Report, Section, ShareChart, ShareRow, Table,
+    BarChart, BarGroup, Cell, Example, ExampleResponse, Figure, Histogram, PlotValue, Report, Section,
+    ShareChart, ShareRow, Table,
 };
 use crate::score::{PairedOutcomes, PooledRow, ScoreSummary, pool, same_rows};
 use crate::stats::Interval;
@@ -36,21 +37,30 @@ pub(crate) fn compare_rubrics(runs: &[RubricRun], shown: usize) -> Result<Report
         "The overall mean is over all rows, not over the sources' means. Intervals: 95% bootstrap over instructions; rows of one instruction are \
          resampled together. Missing scores are not counted.",
     );
-    let differing = names.iter().zip(runs).map(|(name, run)| (name.as_str(), published::differences(&run.result)));
+    let differing =
+        names.iter().zip(runs).map(|(name, run)| (name.as_str(), published::differences(&run.result)));
     scores = published::add(scores, published::table(), "the paper's Table 2", differing);
     report.sections.push(scores);
     if runs.len() > 1 {
         report.sections.push(against_the_first(&pooled, &names)?);
     }
     let mut parts = Section::new("Scores by dimension and source");
-    for figure in [by_dimension(runs, &names), source_bars(runs, &names), histogram(&pooled, &names)?].into_iter().flatten() {
+    for figure in [by_dimension(runs, &names), source_bars(runs, &names), histogram(&pooled, &names)?]
+        .into_iter()
+        .flatten()
+    {
         parts = parts.figure(figure);
     }
     if !parts.blocks.is_empty() {
         report.sections.push(parts);
     }
     let calls = counts(names.iter().zip(runs).map(|(name, run)| (name.clone(), &run.result.head.counts)));
-    report.sections.push(Section::new("How it was judged").table(settings(runs, &names)).table(calls).table(readings(runs, &names)));
+    report.sections.push(
+        Section::new("How it was judged")
+            .table(settings(runs, &names))
+            .table(calls)
+            .table(readings(runs, &names)),
+    );
     report.sections.push(Section::new("Answers").examples(examples(runs, &names, shown)));
     Ok(report)
 }
@@ -84,9 +94,15 @@ fn by_source(runs: &[RubricRun], names: &[String]) -> Table {
             (None, Some(summary)) => Cell::number(summary.overall.mean, 3),
             (None, None) => Cell::Empty,
         };
-        let of_source = |source: &&str| source_mean(summary, source).map_or(Cell::Empty, |(mean, _)| Cell::number(mean, 2));
-        let (n, missing) = summary.map_or((0, run.cases.len()), |summary| (summary.overall.n, summary.overall.missing));
-        let cells = [name.as_str().into(), all].into_iter().chain(shown.iter().map(of_source)).chain([n.into(), missing.into()]);
+        let of_source = |source: &&str| {
+            source_mean(summary, source).map_or(Cell::Empty, |(mean, _)| Cell::number(mean, 2))
+        };
+        let (n, missing) =
+            summary.map_or((0, run.cases.len()), |summary| (summary.overall.n, summary.overall.missing));
+        let cells = [name.as_str().into(), all]
+            .into_iter()
+            .chain(shown.iter().map(of_source))
+            .chain([n.into(), missing.into()]);
         table = table.row(cells.collect::<Vec<_>>());
     }
     table
@@ -99,18 +115,27 @@ fn source_mean(summary: Option<&ScoreSummary>, source: &str) -> Option<(f64, usi
 
 /// Compares each model with the first, row by row.
 fn against_the_first(pooled: &[Vec<PooledRow>], names: &[String]) -> Result<Section> {
-    let columns = ["model", "tie+win, %", "win or tie, %", "win + half a tie, %", "mean difference", "rows", "missing"];
+    let columns =
+        ["model", "tie+win, %", "win or tie, %", "win + half a tie, %", "mean difference", "rows", "missing"];
     let mut table = Table::new(format!("Against {}, from the rows' scores", names[0]), columns);
     let mut rows = Vec::new();
     for (pooled_row, name) in pooled.iter().zip(names).skip(1) {
         let outcomes = PairedOutcomes::of_pooled(pooled_row, &pooled[0])?;
         let tally = outcomes.tally;
         let Ok(rates) = tally.rates() else {
-            table =
-                table.row([name.as_str().into(), Cell::Empty, Cell::Empty, Cell::Empty, Cell::Empty, 0.into(), outcomes.missing.into()]);
+            table = table.row([
+                name.as_str().into(),
+                Cell::Empty,
+                Cell::Empty,
+                Cell::Empty,
+                Cell::Empty,
+                0.into(),
+                outcomes.missing.into(),
+            ]);
             continue;
         };
-        let difference = outcomes.rows.iter().map(|row| row.difference).sum::<f64>() / outcomes.rows.len() as f64;
+        let difference =
+            outcomes.rows.iter().map(|row| row.difference).sum::<f64>() / outcomes.rows.len() as f64;
         let percent = |rate: f64| Cell::number(100.0 * rate, 1);
         table = table.row([
             name.as_str().into(),
@@ -131,7 +156,11 @@ fn against_the_first(pooled: &[Vec<PooledRow>], names: &[String]) -> Result<Sect
     );
     if !rows.is_empty() {
         let parts = ["wins", "both good", "both bad", "losses"].map(String::from).to_vec();
-        section = section.figure(Figure::shares("Outcomes by row", "Scores are compared as exact sums.", ShareChart { parts, rows }));
+        section = section.figure(Figure::shares(
+            "Outcomes by row",
+            "Scores are compared as exact sums.",
+            ShareChart { parts, rows },
+        ));
     }
     Ok(section)
 }
@@ -149,7 +178,12 @@ fn by_dimension(runs: &[RubricRun], names: &[String]) -> Option<Figure> {
         label: dimension.as_str().replace('_', " "),
         bars: runs.iter().map(|run| bar(run, dimension)).collect(),
     };
-    bars("Score by dimension", "The rubric of each preference.", names, janus_core::Dimension::ALL.into_iter().map(group).collect())
+    bars(
+        "Score by dimension",
+        "The rubric of each preference.",
+        names,
+        janus_core::Dimension::ALL.into_iter().map(group).collect(),
+    )
 }
 
 fn source_bars(runs: &[RubricRun], names: &[String]) -> Option<Figure> {
@@ -160,27 +194,40 @@ fn source_bars(runs: &[RubricRun], names: &[String]) -> Option<Figure> {
     let more = sources.len().saturating_sub(12);
     sources.truncate(12);
     let group = |(source, _): (&str, usize)| {
-        let bar = |run: &RubricRun| source_mean(run.result.summary.as_ref(), source).map(|(mean, n)| PlotValue::plain(mean, n));
+        let bar = |run: &RubricRun| {
+            source_mean(run.result.summary.as_ref(), source).map(|(mean, n)| PlotValue::plain(mean, n))
+        };
         BarGroup { label: source.into(), bars: runs.iter().map(bar).collect() }
     };
-    let caption = if more == 0 { String::new() } else { format!("The twelve with the most rows; {more} more are in judged.json.") };
+    let caption = if more == 0 {
+        String::new()
+    } else {
+        format!("The twelve with the most rows; {more} more are in judged.json.")
+    };
     bars("Score by source", &caption, names, sources.into_iter().map(group).collect())
 }
 
 fn bars(title: &str, caption: &str, names: &[String], groups: Vec<BarGroup>) -> Option<Figure> {
-    let groups: Vec<BarGroup> = groups.into_iter().filter(|group| group.bars.iter().any(Option::is_some)).collect();
+    let groups: Vec<BarGroup> =
+        groups.into_iter().filter(|group| group.bars.iter().any(Option::is_some)).collect();
     if groups.is_empty() {
         return None;
     }
     let series = if names.len() == 1 { vec![String::new()] } else { names.to_vec() };
-    let chart = BarChart { value_label: "mean score, 1 to 5".into(), range: Some([1.0, 5.0]), series, groups };
+    let chart =
+        BarChart { value_label: "mean score, 1 to 5".into(), range: Some([1.0, 5.0]), series, groups };
     Some(Figure::bars(title, caption, chart))
 }
 
 fn histogram(pooled: &[Vec<PooledRow>], names: &[String]) -> Result<Option<Figure>> {
-    let means: Vec<Vec<f64>> = pooled.iter().map(|rows| rows.iter().filter_map(PooledRow::mean).collect()).collect();
-    let series: Vec<(&str, &[f64])> =
-        names.iter().map(String::as_str).zip(means.iter().map(Vec::as_slice)).filter(|(_, means)| !means.is_empty()).collect();
+    let means: Vec<Vec<f64>> =
+        pooled.iter().map(|rows| rows.iter().filter_map(PooledRow::mean).collect()).collect();
+    let series: Vec<(&str, &[f64])> = names
+        .iter()
+        .map(String::as_str)
+        .zip(means.iter().map(Vec::as_slice))
+        .filter(|(_, means)| !means.is_empty())
+        .collect();
     if series.is_empty() {
         return Ok(None);
     }
@@ -190,7 +237,17 @@ fn histogram(pooled: &[Vec<PooledRow>], names: &[String]) -> Result<Option<Figur
 }
 
 fn settings(runs: &[RubricRun], names: &[String]) -> Table {
-    let columns = ["model", "judge", "prompt", "fingerprint", "score read by", "reference", "system message", "runs", "sampling"];
+    let columns = [
+        "model",
+        "judge",
+        "prompt",
+        "fingerprint",
+        "score read by",
+        "reference",
+        "system message",
+        "runs",
+        "sampling",
+    ];
     let mut table = Table::new("The judge and what it sees", columns);
     let shown = |shown: bool| if shown { "shown" } else { "not shown" };
     for (run, name) in runs.iter().zip(names) {
@@ -235,9 +292,16 @@ pub(super) fn counts<'c>(runs: impl Iterator<Item = (String, &'c Counts)>) -> Ta
 
 /// The numbers of scores from texts without a marker, and of records without a response.
 fn readings(runs: &[RubricRun], names: &[String]) -> Table {
-    let mut table = Table::new("Scores without a marker, and missing responses", ["model", "scores without marker", "no response"]);
+    let mut table = Table::new(
+        "Scores without a marker, and missing responses",
+        ["model", "scores without marker", "no response"],
+    );
     for (run, name) in runs.iter().zip(names) {
-        table = table.row([name.as_str().into(), run.result.fallbacks.into(), run.result.head.missing.count.into()]);
+        table = table.row([
+            name.as_str().into(),
+            run.result.fallbacks.into(),
+            run.result.head.missing.count.into(),
+        ]);
     }
     table
 }
@@ -263,10 +327,21 @@ fn examples(runs: &[RubricRun], names: &[String], shown: usize) -> Vec<Example> 
             let judged = &run.rows[index].runs;
             let replies = judged.first().map_or(&[][..], Vec::as_slice);
             let feedback = |(rubric, reply): (usize, &crate::protocol::RubricReply)| {
-                let others = judged[1..].iter().filter_map(|replies| replies.get(rubric)?.score).map(|score| score.to_string());
+                let others = judged[1..]
+                    .iter()
+                    .filter_map(|replies| replies.get(rubric)?.score)
+                    .map(|score| score.to_string());
                 let others: Vec<String> = others.collect();
-                let others = if others.is_empty() { String::new() } else { format!("Other runs: {}. ", others.join(", ")) };
-                let problem = reply.problem.as_ref().map(|problem| format!("No score: {problem}. ")).unwrap_or_default();
+                let others = if others.is_empty() {
+                    String::new()
+                } else {
+                    format!("Other runs: {}. ", others.join(", "))
+                };
+                let problem = reply
+                    .problem
+                    .as_ref()
+                    .map(|problem| format!("No score: {problem}. "))
+                    .unwrap_or_default();
                 format!("{others}{problem}{}", reply.feedback)
             };
             example.responses.push(ExampleResponse {

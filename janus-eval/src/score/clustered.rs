@@ -12,9 +12,15 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::Row`] for a row without a score; [`Error::Empty`], [`Error::DoubledId`],
 /// [`Error::ScoreOutOfRange`]; those of [`Bootstrap::mean`].
-pub fn mean<K: Ord>(rows: &[ScoredRow], cluster: impl Fn(usize, &ScoredRow) -> K, bootstrap: &Bootstrap) -> Result<Interval> {
+pub fn mean<K: Ord>(
+    rows: &[ScoredRow],
+    cluster: impl Fn(usize, &ScoredRow) -> K,
+    bootstrap: &Bootstrap,
+) -> Result<Interval> {
     let means = means(rows)?;
-    bootstrap.mean(&Sample::clustered(rows.iter().zip(means).enumerate().map(|(index, (row, mean))| (cluster(index, row), mean)))?)
+    bootstrap.mean(&Sample::clustered(
+        rows.iter().zip(means).enumerate().map(|(index, (row, mean))| (cluster(index, row), mean)),
+    )?)
 }
 
 /// The mean of the paired differences: a model's row score minus its opponent's. `cluster` is as in
@@ -45,12 +51,16 @@ pub fn difference<K: Ord>(
     let (left, right) = (means(model)?, means(opponent)?);
     same_rows(model.iter().map(|row| row.id.as_str()), opponent.iter().map(|row| row.id.as_str()))?;
     let differences = model.iter().zip(left.into_iter().zip(right)).enumerate();
-    bootstrap.mean(&Sample::clustered(differences.map(|(index, (row, (left, right)))| (cluster(index, row), left - right)))?)
+    bootstrap.mean(&Sample::clustered(
+        differences.map(|(index, (row, (left, right)))| (cluster(index, row), left - right)),
+    )?)
 }
 
 /// The mean over the rubrics of each row.
 fn means(rows: &[ScoredRow]) -> Result<Vec<f64>> {
-    let mean = |(index, row): (usize, PooledRow)| row.mean().ok_or_else(|| Error::row(index, "scores", "at least one score", "none"));
+    let mean = |(index, row): (usize, PooledRow)| {
+        row.mean().ok_or_else(|| Error::row(index, "scores", "at least one score", "none"))
+    };
     pool(&[rows])?.into_iter().enumerate().map(mean).collect()
 }
 
@@ -66,14 +76,16 @@ mod tests {
     fn models_scored_on_different_rows_are_not_compared() {
         let of = |ids: &[&str]| scores(ids, [Some(3)]);
         for other in [&["a", "c"][..], &["a"], &["a", "b", "c"]] {
-            let error = difference(&of(&["a", "b"]), &of(other), |row, _| row, &Bootstrap::default()).unwrap_err();
+            let error =
+                difference(&of(&["a", "b"]), &of(other), |row, _| row, &Bootstrap::default()).unwrap_err();
             assert!(matches!(error, Error::RowMismatch { index: 1 | 2, .. }), "{error}");
         }
     }
 
     #[test]
     fn a_row_without_a_score_is_named() {
-        let error = mean(&scores(&["a"], [None]), |row, _| row, &Bootstrap::default()).unwrap_err().to_string();
+        let error =
+            mean(&scores(&["a"], [None]), |row, _| row, &Bootstrap::default()).unwrap_err().to_string();
         assert!(error.starts_with(r#"row 1, field "scores""#), "{error}");
     }
 }

@@ -152,12 +152,19 @@ impl PairedOutcomes {
         same_rows(model.iter().map(|row| row.id.as_str()), opponent.iter().map(|row| row.id.as_str()))?;
         let mut outcomes = Self { tally: Tally::default(), missing: 0, rows: Vec::new() };
         for (model, opponent) in model.iter().zip(opponent) {
-            let (Some(outcome), Some(a), Some(b)) = (Outcome::of(model, opponent), model.mean(), opponent.mean()) else {
+            let (Some(outcome), Some(a), Some(b)) =
+                (Outcome::of(model, opponent), model.mean(), opponent.mean())
+            else {
                 outcomes.missing += 1;
                 continue;
             };
             outcomes.tally.count(outcome);
-            outcomes.rows.push(PairedRow { id: model.id.clone(), source: model.source.clone(), outcome, difference: a - b });
+            outcomes.rows.push(PairedRow {
+                id: model.id.clone(),
+                source: model.source.clone(),
+                outcome,
+                difference: a - b,
+            });
         }
         Ok(outcomes)
     }
@@ -201,7 +208,10 @@ mod tests {
     fn the_papers_figure_three_adds_up() {
         // Janus 7B against Mistral 7B Instruct v0.2, in tenths of a percent: 36.8 + 38.4 = 75.2.
         let rates = Tally { win: 368, both_good: 384, both_bad: 124, loss: 124 }.rates().unwrap();
-        assert_eq!((rates.n, rates.tie_win, rates.tie_win_all, rates.win_rate_ties_half), (1000, 0.752, 0.876, 0.622));
+        assert_eq!(
+            (rates.n, rates.tie_win, rates.tie_win_all, rates.win_rate_ties_half),
+            (1000, 0.752, 0.876, 0.622)
+        );
     }
 
     #[test]

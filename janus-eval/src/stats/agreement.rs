@@ -54,7 +54,10 @@ pub fn cohen_kappa(left: &[i64], right: &[i64], weighting: Weighting) -> Result<
         }
     }
     if expected == 0.0 {
-        return Err(Error::Undefined { what: "Cohen's kappa", why: "both raters used the same single category" });
+        return Err(Error::Undefined {
+            what: "Cohen's kappa",
+            why: "both raters used the same single category",
+        });
     }
     Ok(1.0 - observed * left.len() as f64 / expected)
 }
@@ -79,7 +82,12 @@ pub fn fleiss_kappa(subjects: &[Vec<usize>]) -> Result<f64> {
     let mut agreeing = 0.0;
     for (index, subject) in subjects.iter().enumerate() {
         if subject.len() != categories {
-            return Err(Error::row(index, "counts", format!("{categories} categories as in the first row"), subject.len()));
+            return Err(Error::row(
+                index,
+                "counts",
+                format!("{categories} categories as in the first row"),
+                subject.len(),
+            ));
         }
         let here: usize = subject.iter().sum();
         if here != ratings || here < 2 {
@@ -151,9 +159,13 @@ pub fn krippendorff_alpha<U: AsRef<[f64]>>(units: &[U], scale: LevelOfMeasuremen
         match scale {
             _ if low == high => 0.0,
             LevelOfMeasurement::Nominal => 1.0,
-            LevelOfMeasurement::Ordinal => (totals[low..=high].iter().sum::<f64>() - (totals[low] + totals[high]) / 2.0).powi(2),
+            LevelOfMeasurement::Ordinal => {
+                (totals[low..=high].iter().sum::<f64>() - (totals[low] + totals[high]) / 2.0).powi(2)
+            }
             LevelOfMeasurement::Interval => (values[high] - values[low]).powi(2),
-            LevelOfMeasurement::Ratio => ((values[high] - values[low]) / (values[high] + values[low])).powi(2),
+            LevelOfMeasurement::Ratio => {
+                ((values[high] - values[low]) / (values[high] + values[low])).powi(2)
+            }
         }
     };
     let mut observed = 0.0;
@@ -222,7 +234,9 @@ fn check_pairs(left: &[f64], right: &[f64]) -> Result<()> {
         return Err(Error::Empty { what: "a correlation" });
     }
     match left.iter().chain(right).enumerate().find(|(_, value)| !value.is_finite()) {
-        Some((index, &value)) => Err(Error::NotFinite { what: "a correlation", index: index % left.len(), value }),
+        Some((index, &value)) => {
+            Err(Error::NotFinite { what: "a correlation", index: index % left.len(), value })
+        }
         None => Ok(()),
     }
 }
@@ -256,7 +270,8 @@ mod tests {
         // 20 both yes, 5 only the first, 10 only the second, 15 both no: agreement is 0.7, and 0.5 by
         // chance.
         let pairs = [(1, 1, 20), (1, 0, 5), (0, 1, 10), (0, 0, 15)];
-        let (left, right): (Vec<i64>, Vec<i64>) = pairs.iter().flat_map(|&(a, b, n)| std::iter::repeat_n((a, b), n)).unzip();
+        let (left, right): (Vec<i64>, Vec<i64>) =
+            pairs.iter().flat_map(|&(a, b, n)| std::iter::repeat_n((a, b), n)).unzip();
         for weighting in [Weighting::None, Weighting::Linear, Weighting::Quadratic] {
             close(cohen_kappa(&left, &right, weighting).unwrap(), 0.4, 1e-12);
         }
@@ -265,8 +280,8 @@ mod tests {
     #[test]
     fn weights_make_near_misses_cheap() {
         let (left, right) = ([1, 2, 3, 4, 5], [2, 2, 3, 4, 4]);
-        let [plain, linear, quadratic] =
-            [Weighting::None, Weighting::Linear, Weighting::Quadratic].map(|w| cohen_kappa(&left, &right, w).unwrap());
+        let [plain, linear, quadratic] = [Weighting::None, Weighting::Linear, Weighting::Quadratic]
+            .map(|w| cohen_kappa(&left, &right, w).unwrap());
         assert!(plain < linear && linear < quadratic, "{plain} {linear} {quadratic}");
         // By hand: the mean squared distance is 2 / 5 = 0.4, by chance 70 / 25 = 2.8.
         close(quadratic, 1.0 - 0.4 / 2.8, 1e-12);
@@ -307,7 +322,8 @@ mod tests {
             [x, 3.0, 3.0, 3.0, 2.0, 3.0, 4.0, 2.0, 2.0, 5.0, 1.0, x],
             [1.0, 2.0, 3.0, 3.0, 2.0, 4.0, 4.0, 1.0, 2.0, 5.0, 1.0, x],
         ];
-        let units: Vec<Vec<f64>> = (0..12).map(|u| observers.iter().map(|o| o[u]).filter(|r| !r.is_nan()).collect()).collect();
+        let units: Vec<Vec<f64>> =
+            (0..12).map(|u| observers.iter().map(|o| o[u]).filter(|r| !r.is_nan()).collect()).collect();
         for (scale, alpha) in [
             (LevelOfMeasurement::Nominal, 0.743),
             (LevelOfMeasurement::Ordinal, 0.815),
@@ -322,19 +338,38 @@ mod tests {
     fn undefined_agreement_is_an_error() {
         assert!(matches!(cohen_kappa(&[1, 1], &[1, 1], Weighting::None), Err(Error::Undefined { .. })));
         assert!(matches!(cohen_kappa(&[1], &[], Weighting::None), Err(Error::Lengths { .. })));
-        assert!(matches!(krippendorff_alpha(&[[2.0, 2.0]], LevelOfMeasurement::Interval), Err(Error::Undefined { .. })));
-        assert!(matches!(krippendorff_alpha(&[[2.0]], LevelOfMeasurement::Interval), Err(Error::Empty { .. })));
-        assert!(matches!(krippendorff_alpha(&[[2.0, f64::NAN]], LevelOfMeasurement::Interval), Err(Error::NotFinite { .. })));
-        assert!(matches!(krippendorff_alpha(&[[2.0, -1.0]], LevelOfMeasurement::Ratio), Err(Error::Row { .. })));
+        assert!(matches!(
+            krippendorff_alpha(&[[2.0, 2.0]], LevelOfMeasurement::Interval),
+            Err(Error::Undefined { .. })
+        ));
+        assert!(matches!(
+            krippendorff_alpha(&[[2.0]], LevelOfMeasurement::Interval),
+            Err(Error::Empty { .. })
+        ));
+        assert!(matches!(
+            krippendorff_alpha(&[[2.0, f64::NAN]], LevelOfMeasurement::Interval),
+            Err(Error::NotFinite { .. })
+        ));
+        assert!(matches!(
+            krippendorff_alpha(&[[2.0, -1.0]], LevelOfMeasurement::Ratio),
+            Err(Error::Row { .. })
+        ));
         assert!(matches!(pearson(&[1.0, 1.0], &[1.0, 2.0]), Err(Error::Undefined { .. })));
-        assert!(matches!(spearman(&[1.0, f64::INFINITY], &[1.0, 2.0]), Err(Error::NotFinite { index: 1, .. })));
+        assert!(matches!(
+            spearman(&[1.0, f64::INFINITY], &[1.0, 2.0]),
+            Err(Error::NotFinite { index: 1, .. })
+        ));
     }
 
     #[test]
     fn equal_values_share_their_mean_rank() {
         assert_eq!(ranks(&[3.0, 1.0, 3.0, 2.0]), [3.5, 1.0, 3.5, 2.0]);
         // scipy.stats.spearmanr([1, 2, 3, 4, 5], [5, 6, 7, 8, 7]).
-        close(spearman(&[1.0, 2.0, 3.0, 4.0, 5.0], &[5.0, 6.0, 7.0, 8.0, 7.0]).unwrap(), 0.8207826816681233, 1e-12);
+        close(
+            spearman(&[1.0, 2.0, 3.0, 4.0, 5.0], &[5.0, 6.0, 7.0, 8.0, 7.0]).unwrap(),
+            0.8207826816681233,
+            1e-12,
+        );
     }
 
     proptest! {

@@ -70,7 +70,8 @@ impl Bootstrap {
     /// As [`Bootstrap::mean`]; [`Error::NotFinite`] if the statistic is NaN or infinite for a resample.
     pub fn statistic(&self, units: usize, statistic: impl Fn(&[usize]) -> f64 + Sync) -> Result<Interval> {
         let left_out = || {
-            let without = |unit: usize| statistic(&(0..units).filter(|other| *other != unit).collect::<Vec<_>>());
+            let without =
+                |unit: usize| statistic(&(0..units).filter(|other| *other != unit).collect::<Vec<_>>());
             (0..units).into_par_iter().map(without).collect()
         };
         self.interval(units, &statistic, left_out)
@@ -78,10 +79,19 @@ impl Bootstrap {
 
     /// The interval. `left_out` computes the statistic without each of the units in turn; only BCa calls
     /// it.
-    fn interval(&self, units: usize, statistic: impl Fn(&[usize]) -> f64 + Sync, left_out: impl FnOnce() -> Vec<f64>) -> Result<Interval> {
+    fn interval(
+        &self,
+        units: usize,
+        statistic: impl Fn(&[usize]) -> f64 + Sync,
+        left_out: impl FnOnce() -> Vec<f64>,
+    ) -> Result<Interval> {
         let tail = (1.0 - check_level(self.level)?) / 2.0;
         if self.resamples < 2 {
-            return Err(Error::Setting { field: "resamples", got: self.resamples.to_string(), expected: "at least 2, preferably 2000" });
+            return Err(Error::Setting {
+                field: "resamples",
+                got: self.resamples.to_string(),
+                expected: "at least 2, preferably 2000",
+            });
         }
         if units < 2 {
             return Err(Error::TooFewUnits { got: units });

@@ -30,14 +30,26 @@ impl BradleyTerry {
     pub(crate) fn add_win(&mut self, winner: usize, loser: usize, times: f64) -> Result<()> {
         for player in [winner, loser] {
             if player >= self.players {
-                return Err(Error::Setting { field: "player", got: player.to_string(), expected: "less than the number of players" });
+                return Err(Error::Setting {
+                    field: "player",
+                    got: player.to_string(),
+                    expected: "less than the number of players",
+                });
             }
         }
         if winner == loser {
-            return Err(Error::Setting { field: "player", got: winner.to_string(), expected: "a player other than the opponent" });
+            return Err(Error::Setting {
+                field: "player",
+                got: winner.to_string(),
+                expected: "a player other than the opponent",
+            });
         }
         if !times.is_finite() || times < 0.0 {
-            return Err(Error::Setting { field: "times", got: times.to_string(), expected: "a finite number of 0 or more" });
+            return Err(Error::Setting {
+                field: "times",
+                got: times.to_string(),
+                expected: "a finite number of 0 or more",
+            });
         }
         self.wins[winner * self.players + loser] += times;
         Ok(())
@@ -62,7 +74,11 @@ impl BradleyTerry {
     pub(crate) fn strengths(&self, anchor: usize) -> Result<Vec<f64>> {
         let n = self.players;
         if anchor >= n {
-            return Err(Error::Setting { field: "anchor", got: anchor.to_string(), expected: "less than the number of players" });
+            return Err(Error::Setting {
+                field: "anchor",
+                got: anchor.to_string(),
+                expected: "less than the number of players",
+            });
         }
         self.check_finite(anchor)?;
         let mut theta = vec![0.0; n];
@@ -95,7 +111,9 @@ impl BradleyTerry {
 
     /// Checks that every player can be reached from the anchor along wins, and along losses.
     fn check_finite(&self, anchor: usize) -> Result<()> {
-        for (beats, why) in [(true, "its group never lost to the others"), (false, "its group never won against the others")] {
+        for (beats, why) in
+            [(true, "its group never lost to the others"), (false, "its group never won against the others")]
+        {
             let mut reached = vec![false; self.players];
             reached[anchor] = true;
             let mut open = vec![anchor];
@@ -245,10 +263,19 @@ mod tests {
         games.add_win(0, 1, 1.0).unwrap();
         games.add_win(1, 0, 1.0).unwrap();
         games.add_win(2, 1, 5.0).unwrap();
-        assert!(matches!(games.strengths(0), Err(Error::NoStrength { player: 2, why }) if why.contains("never lost")));
-        assert!(matches!(games.strengths(2), Err(Error::NoStrength { player: 0, why }) if why.contains("never won")));
+        assert!(
+            matches!(games.strengths(0), Err(Error::NoStrength { player: 2, why }) if why.contains("never lost"))
+        );
+        assert!(
+            matches!(games.strengths(2), Err(Error::NoStrength { player: 0, why }) if why.contains("never won"))
+        );
         assert!(matches!(BradleyTerry::new(2).strengths(0), Err(Error::NoStrength { player: 1, .. })));
-        for wrong in [games.add_win(0, 0, 1.0), games.add_win(0, 3, 1.0), games.add_win(0, 1, f64::NAN), games.add_win(0, 1, -1.0)] {
+        for wrong in [
+            games.add_win(0, 0, 1.0),
+            games.add_win(0, 3, 1.0),
+            games.add_win(0, 1, f64::NAN),
+            games.add_win(0, 1, -1.0),
+        ] {
             assert!(matches!(wrong, Err(Error::Setting { .. })));
         }
     }

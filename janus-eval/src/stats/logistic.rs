@@ -48,7 +48,9 @@ impl<const D: usize> L1Logistic<D> {
     /// [`Error::Empty`] if all weights are 0.
     pub(crate) fn new(mut rows: Vec<LogisticRow<D>>) -> Result<Self> {
         for (index, row) in rows.iter().enumerate() {
-            if let Some(&value) = row.x.iter().chain([&row.target, &row.weight]).find(|value| !value.is_finite()) {
+            if let Some(&value) =
+                row.x.iter().chain([&row.target, &row.weight]).find(|value| !value.is_finite())
+            {
                 return Err(Error::NotFinite { what: "a logistic regression's rows", index, value });
             }
             if !(0.0..=1.0).contains(&row.target) {
@@ -71,7 +73,11 @@ impl<const D: usize> L1Logistic<D> {
     pub(crate) fn exact(&self, c: f64, start: [f64; D]) -> Result<[f64; D]> {
         check_c(c)?;
         // Smaller values of the gradient's sums are indistinguishable from 0.
-        let scale: f64 = self.rows.iter().map(|row| row.weight * row.x.iter().fold(1.0, |max: f64, x| max.max(x.abs()))).sum();
+        let scale: f64 = self
+            .rows
+            .iter()
+            .map(|row| row.weight * row.x.iter().fold(1.0, |max: f64, x| max.max(x.abs())))
+            .sum();
         let enough = 1e-14 * c * scale + 1e-13;
         let mut w = start;
         let mut here = self.local(&w, c);
@@ -147,7 +153,8 @@ fn quadratic_minimum<const D: usize>(w: &[f64; D], local: &Local<D>) -> [f64; D]
     for _ in 0..10_000 {
         let mut moved = 0.0_f64;
         for j in 0..D {
-            let slope: f64 = local.gradient[j] + (0..D).map(|k| local.hessian[j][k] * (goal[k] - w[k])).sum::<f64>();
+            let slope: f64 =
+                local.gradient[j] + (0..D).map(|k| local.hessian[j][k] * (goal[k] - w[k])).sum::<f64>();
             let curvature = local.hessian[j][j];
             let step = step(goal[j], slope, curvature);
             goal[j] += step;
@@ -191,7 +198,11 @@ fn loss(eta: f64, target: f64) -> f64 {
 }
 
 pub(super) fn check_c(c: f64) -> Result<()> {
-    if c > 0.0 && c.is_finite() { Ok(()) } else { Err(Error::Setting { field: "C", got: c.to_string(), expected: "a number above 0" }) }
+    if c > 0.0 && c.is_finite() {
+        Ok(())
+    } else {
+        Err(Error::Setting { field: "C", got: c.to_string(), expected: "a number above 0" })
+    }
 }
 
 pub(super) fn dot<const D: usize>(a: &[f64; D], b: &[f64; D]) -> f64 {

@@ -63,7 +63,10 @@ impl Mt19937 {
     pub(crate) fn from_python_str(text: &str) -> Self {
         let mut bytes = text.as_bytes().to_vec();
         bytes.extend(Sha512::digest(text.as_bytes()));
-        let mut key: Vec<u32> = bytes.rchunks(4).map(|word| word.iter().fold(0, |value, &byte| value << 8 | u32::from(byte))).collect();
+        let mut key: Vec<u32> = bytes
+            .rchunks(4)
+            .map(|word| word.iter().fold(0, |value, &byte| value << 8 | u32::from(byte)))
+            .collect();
         // A number has no leading zero words.
         while key.len() > 1 && key.last() == Some(&0) {
             key.pop();

@@ -113,7 +113,13 @@ struct Inner<const D: usize> {
 impl<const D: usize> Inner<D> {
     /// Coordinate descent in a new random order for each sweep. Returns the weights and the number of
     /// sweeps.
-    fn solve(&self, w: &[f64; D], order: &mut [usize; D], active: usize, generator: &mut Mt19937) -> ([f64; D], usize) {
+    fn solve(
+        &self,
+        w: &[f64; D],
+        order: &mut [usize; D],
+        active: usize,
+        generator: &mut Mt19937,
+    ) -> ([f64; D], usize) {
         let mut goal = *w;
         let mut left = active;
         let mut previous_worst = f64::INFINITY;
@@ -123,7 +129,8 @@ impl<const D: usize> Inner<D> {
             }
             let (mut worst, mut sum) = (0.0_f64, 0.0);
             left = retain_active(order, left, |j| {
-                let slope = self.gradient[j] + (0..D).map(|k| self.hessian[j][k] * (goal[k] - w[k])).sum::<f64>();
+                let slope =
+                    self.gradient[j] + (0..D).map(|k| self.hessian[j][k] * (goal[k] - w[k])).sum::<f64>();
                 let violation = coordinate_violation(goal[j], slope);
                 if goal[j] == 0.0 && violation == 0.0 && slope.abs() < 1.0 - previous_worst / self.pairs {
                     return false;
@@ -179,13 +186,17 @@ impl<const D: usize> State<'_, D> {
     /// stays unchanged if twenty halvings are not enough.
     fn search(&mut self, w: &mut [f64; D], mut goal: [f64; D], gradient: &[f64; D]) {
         let before = norm(w);
-        let mut predicted: f64 = (0..D).map(|j| gradient[j] * (goal[j] - w[j])).sum::<f64>() + norm(&goal) - before;
+        let mut predicted: f64 =
+            (0..D).map(|j| gradient[j] * (goal[j] - w[j])).sum::<f64>() + norm(&goal) - before;
         let step: [f64; D] = std::array::from_fn(|j| goal[j] - w[j]);
-        let mut moved: Vec<f64> = self.rows.rows.iter().map(|row| (0..D).map(|j| step[j] * row.x[j]).sum()).collect();
+        let mut moved: Vec<f64> =
+            self.rows.rows.iter().map(|row| (0..D).map(|j| step[j] * row.x[j]).sum()).collect();
         let mut next = vec![0.0; moved.len()];
         for _ in 0..HALVINGS {
             let mut change = norm(&goal) - before - 0.01 * predicted;
-            for (((row, &moved), &exp_eta), next) in self.rows.rows.iter().zip(&moved).zip(&self.exp_eta).zip(&mut next) {
+            for (((row, &moved), &exp_eta), next) in
+                self.rows.rows.iter().zip(&moved).zip(&self.exp_eta).zip(&mut next)
+            {
                 let factor = moved.exp();
                 *next = exp_eta * factor;
                 let drop = (1.0 - row.target) * moved + ((1.0 + *next) / (factor + *next)).ln();
@@ -219,7 +230,10 @@ mod tests {
     fn a_tolerance_that_is_not_positive_is_refused() {
         let data = L1Logistic::new(vec![LogisticRow { x: [1.0], target: 0.5, weight: 1.0 }]).unwrap();
         for tolerance in [0.0, -1.0, f64::NAN] {
-            assert!(matches!(data.newglmnet(1.0, &NewGlmnet { tolerance, ..SETTINGS }), Err(Error::Setting { field: "tolerance", .. })));
+            assert!(matches!(
+                data.newglmnet(1.0, &NewGlmnet { tolerance, ..SETTINGS }),
+                Err(Error::Setting { field: "tolerance", .. })
+            ));
         }
     }
 

@@ -95,7 +95,9 @@ impl Sample {
 
     /// Mean over the rows of the drawn units.
     pub(super) fn mean_of(&self, drawn: &[usize]) -> f64 {
-        let (sum, count) = drawn.iter().fold((0.0, 0), |(sum, count), &unit| (sum + self.units[unit].0, count + self.units[unit].1));
+        let (sum, count) = drawn
+            .iter()
+            .fold((0.0, 0), |(sum, count), &unit| (sum + self.units[unit].0, count + self.units[unit].1));
         sum / count as f64
     }
 

@@ -7,7 +7,8 @@ use serde::Deserialize;
 
 use super::Checks;
 use crate::bench::alpaca_eval::{
-    AlpacaAnnotation, AlpacaReference, DifficultyOf, LengthControl, Optimizer, Preferences, WinRate, predict, preference,
+    AlpacaAnnotation, AlpacaReference, DifficultyOf, LengthControl, Optimizer, Preferences, WinRate, predict,
+    preference,
 };
 use crate::files::read_json;
 use crate::protocol::is_swapped;
@@ -51,7 +52,8 @@ const TABLE: [&str; 7] = [
 pub(super) fn models(data: &Path, checks: &mut Checks) -> Result<()> {
     let folder = data.join("alpaca_eval");
     let reference = AlpacaReference::load(&folder)?;
-    let swaps = reference.instructions.iter().filter(|instruction| is_swapped(&instruction.instruction)).count();
+    let swaps =
+        reference.instructions.iter().filter(|instruction| is_swapped(&instruction.instruction)).count();
     checks.exact("alpaca_eval: instructions whose answers are swapped", swaps, SWAPS);
     for expected in read_json::<Vec<Expected>>(&folder.join("models.json"))? {
         model(&folder, &reference, &expected, checks)?;
@@ -61,7 +63,8 @@ pub(super) fn models(data: &Path, checks: &mut Checks) -> Result<()> {
 
 fn model(folder: &Path, reference: &AlpacaReference, expected: &Expected, checks: &mut Checks) -> Result<()> {
     let (model, official) = (&expected.model, &expected.official);
-    let annotations: Vec<AlpacaAnnotation> = read_all(folder.join("annotations").join(format!("{model}.jsonl.gz")))?;
+    let annotations: Vec<AlpacaAnnotation> =
+        read_all(folder.join("annotations").join(format!("{model}.jsonl.gz")))?;
     let preferences = Preferences::new(&annotations, reference)?;
     let name = |metric: &str| format!("alpaca_eval {model}: {metric}");
 
@@ -75,7 +78,12 @@ fn model(folder: &Path, reference: &AlpacaReference, expected: &Expected, checks
             compared += 1;
         }
     }
-    checks.close(name(&format!("largest difference of {compared} preferences to the stored ones")), largest, 0.0, 1e-9);
+    checks.close(
+        name(&format!("largest difference of {compared} preferences to the stored ones")),
+        largest,
+        0.0,
+        1e-9,
+    );
 
     let plain = WinRate::of(&preferences)?;
     checks.close(name("win_rate"), plain.win_rate, official.win_rate, 1e-6);
@@ -89,16 +97,33 @@ fn model(folder: &Path, reference: &AlpacaReference, expected: &Expected, checks
 
     // The official fit takes difficulties by position, which makes a difference only where rows are
     // missing.
-    let official_c = LengthControl { c: Some(expected.official_c), difficulty: DifficultyOf::Position, optimizer: Optimizer::Exact };
+    let official_c = LengthControl {
+        c: Some(expected.official_c),
+        difficulty: DifficultyOf::Position,
+        optimizer: Optimizer::Exact,
+    };
     let levels = [
         ("official C, exact minimiser", official_c, 0.02),
-        ("official C, reference optimiser", LengthControl { optimizer: Optimizer::Liblinear, ..official_c }, 1e-4),
+        (
+            "official C, reference optimiser",
+            LengthControl { optimizer: Optimizer::Liblinear, ..official_c },
+            1e-4,
+        ),
         ("own cross-validation, exact minimiser", LengthControl { c: None, ..official_c }, 0.15),
-        ("own cross-validation, reference optimiser", LengthControl { c: None, optimizer: Optimizer::Liblinear, ..official_c }, 0.15),
+        (
+            "own cross-validation, reference optimiser",
+            LengthControl { c: None, optimizer: Optimizer::Liblinear, ..official_c },
+            0.15,
+        ),
     ];
     for (level, control, tolerance) in levels {
         let got = control.win_rate(&preferences, reference)?.length_controlled_winrate;
-        checks.close(name(&format!("length_controlled_winrate, {level}")), got, official.length_controlled_winrate, tolerance);
+        checks.close(
+            name(&format!("length_controlled_winrate, {level}")),
+            got,
+            official.length_controlled_winrate,
+            tolerance,
+        );
     }
     Ok(())
 }
@@ -124,19 +149,29 @@ struct Ranked {
 pub(super) fn stored_weights(data: &Path, checks: &mut Checks) -> Result<()> {
     let folder = data.join("alpaca_eval");
     let reference = AlpacaReference::load(&folder)?;
-    let difficulties: Vec<f64> = reference.instructions.iter().map(|instruction| instruction.difficulty).collect();
+    let difficulties: Vec<f64> =
+        reference.instructions.iter().map(|instruction| instruction.difficulty).collect();
     let weights: HashMap<String, [f64; 3]> = read_all::<Weights>(folder.join("lc_weights.csv"))?
         .into_iter()
         .map(|row| (row.model, [row.length, row.instruction_difficulty, row.own]))
         .collect();
-    let ranked: HashMap<String, Option<f64>> =
-        read_all::<Ranked>(folder.join("leaderboard.csv"))?.into_iter().map(|row| (row.model, row.length_controlled_winrate)).collect();
+    let ranked: HashMap<String, Option<f64>> = read_all::<Ranked>(folder.join("leaderboard.csv"))?
+        .into_iter()
+        .map(|row| (row.model, row.length_controlled_winrate))
+        .collect();
     for model in TABLE {
-        let absent = |file: &str| Error::reference(folder.join(file).display().to_string(), format!("a row for {model}"), "none");
+        let absent = |file: &str| {
+            Error::reference(folder.join(file).display().to_string(), format!("a row for {model}"), "none")
+        };
         let weights = *weights.get(model).ok_or_else(|| absent("lc_weights.csv"))?;
         let must = ranked.get(model).copied().flatten().ok_or_else(|| absent("leaderboard.csv"))?;
         let (got, _) = predict(weights, &difficulties)?;
-        checks.close(format!("alpaca_eval {model}: length_controlled_winrate, stored weights"), got, must, 1e-6);
+        checks.close(
+            format!("alpaca_eval {model}: length_controlled_winrate, stored weights"),
+            got,
+            must,
+            1e-6,
+        );
     }
     Ok(())
 }

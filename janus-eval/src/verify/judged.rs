@@ -45,11 +45,18 @@ pub(super) fn mt_bench(data: &Path, checks: &mut Checks) -> Result<()> {
         let file = folder.join("judgments").join(format!("{}.jsonl.gz", expected.model));
         let judgments: Vec<MtBenchJudgment> = janus_data::read_all(&file)?;
         let name = |metric: &str| format!("mt_bench {}: {metric}", expected.model);
-        let same = judgments.iter().filter(|row| row.score == Some(row.judgment.as_deref().and_then(rating).unwrap_or(-1.0))).count();
+        let same = judgments
+            .iter()
+            .filter(|row| row.score == Some(row.judgment.as_deref().and_then(rating).unwrap_or(-1.0)))
+            .count();
         checks.exact(name("ratings equal to the stored ones"), same, judgments.len());
         let grades = Grades::of(&judgments, &questions, 0)?;
         checks.exact(name("rows"), grades.rows, expected.rows);
-        checks.exact(name("unique_question_turns"), grades.unique_question_turns, expected.unique_question_turns);
+        checks.exact(
+            name("unique_question_turns"),
+            grades.unique_question_turns,
+            expected.unique_question_turns,
+        );
         checks.exact(name("failed"), grades.failed, expected.failed);
         checks.close(name("turn1"), grades.turn1.unwrap_or(-1.0), expected.turn1, 1e-9);
         checks.close(name("turn2"), grades.turn2.unwrap_or(-1.0), expected.turn2, 1e-9);
@@ -79,10 +86,15 @@ fn rebuilt_prompts(folder: &Path, file: &Path, model: &str, checks: &mut Checks)
         calls.extend(protocol.calls(&case)?.into_iter().map(|call| (call.request.id, call.request.messages)));
     }
     let equal = prompted.iter().filter(|row| {
-        let rebuilt = calls.get(&format!("{}/turn-{}", row.question_id, row.turn)).and_then(|messages| messages.last());
+        let rebuilt =
+            calls.get(&format!("{}/turn-{}", row.question_id, row.turn)).and_then(|messages| messages.last());
         rebuilt.is_some_and(|message| Some(message.content.as_str()) == row.user_prompt.as_deref())
     });
-    checks.exact(format!("mt_bench {model}: prompts equal to the stored ones"), equal.count(), prompted.len());
+    checks.exact(
+        format!("mt_bench {model}: prompts equal to the stored ones"),
+        equal.count(),
+        prompted.len(),
+    );
     Ok(())
 }
 
@@ -114,10 +126,14 @@ struct Sampled {
 pub(super) fn arena_hard(data: &Path, checks: &mut Checks) -> Result<()> {
     let folder = data.join("arena_hard");
     let samples: Vec<Sampled> = janus_data::read_all(folder.join("judgment_samples.jsonl.gz"))?;
-    let same = samples.iter().filter(|sample| arena_label(&sample.judgment).map(PairLabel::as_arena) == sample.score.as_deref()).count();
+    let same = samples
+        .iter()
+        .filter(|sample| arena_label(&sample.judgment).map(PairLabel::as_arena) == sample.score.as_deref())
+        .count();
     checks.exact("arena_hard: labels equal to the stored ones", same, samples.len());
     for expected in read_json::<Vec<ExpectedArena>>(&folder.join("expected_scores.json"))? {
-        let rows: Vec<ArenaBattles> = janus_data::read_all(folder.join("battles").join(format!("{}.jsonl.gz", expected.model)))?;
+        let rows: Vec<ArenaBattles> =
+            janus_data::read_all(folder.join("battles").join(format!("{}.jsonl.gz", expected.model)))?;
         let got = ArenaScore::of(&rows, Resampling::default())?;
         let name = |metric: &str| format!("arena_hard {}: {metric}", expected.model);
         checks.exact(name("questions"), got.questions, expected.questions);
@@ -170,7 +186,8 @@ pub(super) fn rubrics(data: &Path, checks: &mut Checks) -> Result<()> {
     let expected: ExpectedRubrics = read_json(&path)?;
     let absent = |what: &str| Error::reference(path.display().to_string(), "a model with rows", what);
     for must in &expected.absolute {
-        let got = report.absolute.iter().find(|row| row.model == must.model).ok_or_else(|| absent(&must.model))?;
+        let got =
+            report.absolute.iter().find(|row| row.model == must.model).ok_or_else(|| absent(&must.model))?;
         let name = |metric: &str| format!("rubrics {}: {metric}", must.model);
         checks.exact(name("items"), got.items, must.items);
         checks.close(name("mean"), got.mean, must.mean, 1e-9);
@@ -183,9 +200,17 @@ pub(super) fn rubrics(data: &Path, checks: &mut Checks) -> Result<()> {
         checks.exact(name("histogram"), histogram, must.histogram.clone());
     }
     for must in &expected.pairwise {
-        let got = report.pairwise.iter().find(|pair| pair.a == must.a && pair.b == must.b).ok_or_else(|| absent(&must.a))?;
+        let got = report
+            .pairwise
+            .iter()
+            .find(|pair| pair.a == must.a && pair.b == must.b)
+            .ok_or_else(|| absent(&must.a))?;
         let name = |metric: &str| format!("rubrics {} against {}: {metric}", must.a, must.b);
-        checks.exact(name("n, win, tie, loss"), vec![got.n, got.win, got.tie, got.loss], vec![must.n, must.win, must.tie, must.loss]);
+        checks.exact(
+            name("n, win, tie, loss"),
+            vec![got.n, got.win, got.tie, got.loss],
+            vec![must.n, must.win, must.tie, must.loss],
+        );
         checks.close(name("tie_win_rate"), got.tie_win_rate, must.tie_win_rate, 1e-9);
         checks.close(name("win_rate_half_ties"), got.win_rate_half_ties, must.win_rate_half_ties, 1e-9);
     }

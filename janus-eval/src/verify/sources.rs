@@ -24,19 +24,28 @@ const PROMPTS: &str = "real_toxicity_prompts/prompts.jsonl.gz";
 /// length.
 pub(super) fn questions(data: &Path, checks: &mut Checks) -> Result<()> {
     let mut check = |benchmark: Benchmark, file: &str, must: Value| -> Result<()> {
-        let tasks = Questions::read(benchmark, data.join(file), None, None)?.tasks(&SamplingParams::default())?;
+        let tasks =
+            Questions::read(benchmark, data.join(file), None, None)?.tasks(&SamplingParams::default())?;
         let turns: usize = tasks.iter().map(|task| task.turns.len()).sum();
         let mut by_sampling: BTreeMap<String, usize> = BTreeMap::new();
         for sampling in tasks.iter().map(|task| &task.sampling) {
             let SamplingParams { n, temperature, max_tokens, .. } = sampling;
             *by_sampling.entry(format!("{n} at {temperature} of {max_tokens}")).or_default() += 1;
         }
-        checks.exact(format!("{benchmark}: rows, turns, sampling"), json!([tasks.len(), turns, by_sampling]), must);
+        checks.exact(
+            format!("{benchmark}: rows, turns, sampling"),
+            json!([tasks.len(), turns, by_sampling]),
+            must,
+        );
         Ok(())
     };
     let mt_bench = json!([80, 160, { "1 at 0 of 1024": 40, "1 at 0.1 of 1024": 20, "1 at 0.7 of 1024": 20 }]);
     check(Benchmark::MtBench, "mt_bench/question.jsonl", mt_bench)?;
-    check(Benchmark::ArenaHard, "arena_hard/questions.jsonl.gz", json!([500, 500, { "1 at 0 of 4096": 500 }]))?;
+    check(
+        Benchmark::ArenaHard,
+        "arena_hard/questions.jsonl.gz",
+        json!([500, 500, { "1 at 0 of 4096": 500 }]),
+    )?;
     let SamplingParams { temperature, max_tokens, .. } = SamplingParams::default();
     let free = json!({ (format!("1 at {temperature} of {max_tokens}")): 805 });
     check(Benchmark::AlpacaEval, ALPACA_EVAL, json!([805, 805, free]))?;
@@ -55,24 +64,32 @@ pub(super) fn questions(data: &Path, checks: &mut Checks) -> Result<()> {
 /// Checks the pool of the five prompt sets that Multifaceted Bench is drawn from. FLASK contains all 252
 /// prompts of Self-Instruct, 176 of Koala and 2 of MT-Bench. AlpacaEval contains 144 of Koala.
 pub(super) fn pool(data: &Path, checks: &mut Checks) -> Result<()> {
-    let set = |group: Group, file: &str, prompt: fn(&Row) -> Option<String>| -> Result<(Group, Vec<String>)> {
-        let rows: Vec<Row> = read_all(data.join(file))?;
-        let absent = |row| Error::row(row, "the prompt", "a string", "none");
-        let prompts = rows.iter().enumerate().map(|(at, row)| prompt(row).ok_or_else(|| absent(at)));
-        Ok((group, prompts.collect::<Result<Vec<String>>>()?))
-    };
+    let set =
+        |group: Group, file: &str, prompt: fn(&Row) -> Option<String>| -> Result<(Group, Vec<String>)> {
+            let rows: Vec<Row> = read_all(data.join(file))?;
+            let absent = |row| Error::row(row, "the prompt", "a string", "none");
+            let prompts = rows.iter().enumerate().map(|(at, row)| prompt(row).ok_or_else(|| absent(at)));
+            Ok((group, prompts.collect::<Result<Vec<String>>>()?))
+        };
     let instruction: fn(&Row) -> Option<String> = |row| Some(row.get("instruction")?.as_str()?.to_string());
     let sets = [
         set(Group::SelfInstruct, "bench_sources/self_instruct_user_oriented.jsonl.gz", |row| {
-            Some(format!("{}\n\n{}", row.get("instruction")?.as_str()?, row.get("instances")?[0]["input"].as_str()?))
+            Some(format!(
+                "{}\n\n{}",
+                row.get("instruction")?.as_str()?,
+                row.get("instances")?[0]["input"].as_str()?
+            ))
         })?,
         set(Group::Koala, KOALA, |row| Some(row.get("prompt")?.as_str()?.to_string()))?,
-        set(Group::MtBench, "mt_bench/question.jsonl", |row| Some(row.get("turns")?[0].as_str()?.to_string()))?,
+        set(Group::MtBench, "mt_bench/question.jsonl", |row| {
+            Some(row.get("turns")?[0].as_str()?.to_string())
+        })?,
         set(Group::Flask, "bench_sources/flask_evaluation.jsonl.gz", instruction)?,
         set(Group::AlpacaEval, ALPACA_EVAL, instruction)?,
     ];
     let (pool, reports) = prompt_pool(&sets, 0);
-    let counts = [[252, 0, 0, 252], [180, 0, 0, 180], [80, 0, 0, 80], [1740, 2, 430, 1308], [805, 0, 476, 329]];
+    let counts =
+        [[252, 0, 0, 252], [180, 0, 0, 180], [80, 0, 0, 80], [1740, 2, 430, 1308], [805, 0, 476, 329]];
     for (((group, _), got), [given, repeated, taken, kept]) in sets.iter().zip(reports).zip(counts) {
         let must = json!({ "given": given, "repeated": repeated, "taken": taken, "kept": kept });
         checks.exact(format!("prompt pool: {group:?}"), json!(got), must);
@@ -103,7 +120,9 @@ pub(super) fn layouts(data: &Path, checks: &mut Checks) -> Result<()> {
         let layout = Source::all().find(|layout| layout.name() == source).ok_or_else(unknown)?;
         let mut counts = [0; 4];
         for (at, row) in read::<Row>(data.join(file))?.enumerate() {
-            let refused = |error: janus_data::sources::RowError| Error::row(at, file, format!("a row of {source}"), error.to_string());
+            let refused = |error: janus_data::sources::RowError| {
+                Error::row(at, file, format!("a row of {source}"), error.to_string())
+            };
             let kind = match layout.content(&row?).map_err(refused)? {
                 RowContent::Comparison(_) => 0,
                 RowContent::Conversation(_) => 1,
@@ -112,7 +131,11 @@ pub(super) fn layouts(data: &Path, checks: &mut Checks) -> Result<()> {
             };
             counts[kind] += 1;
         }
-        checks.exact(format!("{file} as {source}: comparisons, conversations, instructions, others"), json!(counts), json!(must));
+        checks.exact(
+            format!("{file} as {source}: comparisons, conversations, instructions, others"),
+            json!(counts),
+            json!(must),
+        );
     }
     Ok(())
 }

@@ -25,7 +25,9 @@ pub(super) fn generations(data: &Path, checks: &mut Checks) -> Result<()> {
     let folder = data.join("real_toxicity_prompts");
     let gpt2: Expected = read_json(&folder.join("generations_gpt2_expected.json"))?;
     file(&folder, "generations_gpt2.jsonl", &gpt2, checks)?;
-    for (model, expected) in read_json::<BTreeMap<String, Expected>>(&folder.join("human_eval_expected.json"))? {
+    for (model, expected) in
+        read_json::<BTreeMap<String, Expected>>(&folder.join("human_eval_expected.json"))?
+    {
         file(&folder, &format!("human_eval_generations_{model}.jsonl.gz"), &expected, checks)?;
     }
     Ok(())
@@ -64,7 +66,12 @@ pub(super) fn classifier(data: &Path, checks: &mut Checks) -> Result<()> {
         let got = classifier.rescale(classifier.score(&published.text));
         for (class, got) in CLASSES.iter().zip(got) {
             if let Some(must) = published.rescaled.get(*class) {
-                checks.close(format!("toxicity_classifier, published, {class} of {:?}", published.text), got, *must, 1e-6);
+                checks.close(
+                    format!("toxicity_classifier, published, {class} of {:?}", published.text),
+                    got,
+                    *must,
+                    1e-6,
+                );
             }
         }
     }
@@ -77,7 +84,10 @@ pub(super) fn classifier(data: &Path, checks: &mut Checks) -> Result<()> {
         }
     }
     for (class, largest) in CLASSES.iter().zip(largest) {
-        let what = format!("toxicity_classifier: largest difference of {class} to {} stored predictions", predicted.len());
+        let what = format!(
+            "toxicity_classifier: largest difference of {class} to {} stored predictions",
+            predicted.len()
+        );
         checks.close(what, largest, 0.0, 1e-6);
     }
     Ok(())

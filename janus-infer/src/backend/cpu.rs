@@ -62,10 +62,15 @@ pub(crate) struct CpuDecoder {
 }
 
 impl CpuDecoder {
-    pub(crate) fn build(config: &Arc<ModelConfig>, value_head: Option<Matrix<'_>>, source: &Source<'_, '_>) -> Result<Self> {
+    pub(crate) fn build(
+        config: &Arc<ModelConfig>,
+        value_head: Option<Matrix<'_>>,
+        source: &Source<'_, '_>,
+    ) -> Result<Self> {
         let outputs = value_head.as_ref().map_or(config.vocab_size, |head| head.rows);
         let value_head = value_head.map(|head| Linear::pack(&[head]));
-        let weights = DecoderWeights::build(config, value_head, source, Ok, |matrices| Ok(Linear::pack(matrices)))?;
+        let weights =
+            DecoderWeights::build(config, value_head, source, Ok, |matrices| Ok(Linear::pack(matrices)))?;
         let cached = config.num_parameters() * size_of::<f32>() <= CACHED_WEIGHTS;
         let rows_per_thread = if cached { ROWS_PER_THREAD } else { 8 * ROWS_PER_THREAD };
         let frequencies = rope::frequencies(config.rope_theta, config.head_dim, config.rope_scaling.as_ref());
@@ -77,9 +82,11 @@ impl CpuDecoder {
         let rows: usize = inputs.iter().map(|input| input.tokens.len()).sum();
         let workers = rayon::current_num_threads();
         if workers > 1 && inputs.len() >= workers && rows >= self.rows_per_thread * workers {
-            split(inputs, logits, self.outputs, rows.div_ceil(workers)).into_par_iter().for_each(|(inputs, logits)| {
-                self.forward_rows(inputs, logits, &Crew::alone());
-            });
+            split(inputs, logits, self.outputs, rows.div_ceil(workers)).into_par_iter().for_each(
+                |(inputs, logits)| {
+                    self.forward_rows(inputs, logits, &Crew::alone());
+                },
+            );
         } else {
             Crew::of_all(|crew| self.forward_rows(inputs, logits, crew));
         }
@@ -93,8 +100,10 @@ impl CpuDecoder {
         let (q_width, kv_width) = (shape.width(), shape.kv_width());
         let qkv_width = q_width + 2 * kv_width;
         let logit_rows: Vec<usize> = inputs.iter().map(SequenceInput::logit_rows).collect();
-        let tokens: Vec<usize> = inputs.iter().flat_map(|input| input.tokens).map(|&id| id as usize).collect();
-        let mut caches: Vec<CacheWriter<'_>> = inputs.iter_mut().map(|input| input.cache.reserve(input.tokens.len()).on_host()).collect();
+        let tokens: Vec<usize> =
+            inputs.iter().flat_map(|input| input.tokens).map(|&id| id as usize).collect();
+        let mut caches: Vec<CacheWriter<'_>> =
+            inputs.iter_mut().map(|input| input.cache.reserve(input.tokens.len()).on_host()).collect();
         let rows = tokens.len();
 
         let mut x = vec![0f32; rows * hidden];
@@ -128,7 +137,9 @@ impl CpuDecoder {
             if worth_splitting(&caches) {
                 crew.for_each(tasks, |task| SCRATCH.with_borrow_mut(|scratch| attend(shape, task, scratch)));
             } else {
-                SCRATCH.with_borrow_mut(|scratch| tasks.into_iter().for_each(|task| attend(shape, task, scratch)));
+                SCRATCH.with_borrow_mut(|scratch| {
+                    tasks.into_iter().for_each(|task| attend(shape, task, scratch))
+                });
             }
             layer.attention_out.apply(&attended, &mut x, Accumulate::Add, crew);
             rms_norm(&x, &layer.mlp_norm, eps, &mut normed);
@@ -186,7 +197,15 @@ fn tasks<'a>(
                 attended = rest;
                 let queries = &qkv[(row + token) * qkv_width..];
                 let position = cache.len() + token;
-                tasks.push(Task { cache, layer, queries, stride: qkv_width, position, kv_heads: head..head + heads_each, out });
+                tasks.push(Task {
+                    cache,
+                    layer,
+                    queries,
+                    stride: qkv_width,
+                    position,
+                    kv_heads: head..head + heads_each,
+                    out,
+                });
             }
         }
         row += len;

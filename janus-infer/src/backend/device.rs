@@ -62,13 +62,24 @@ impl DeviceDecoder {
         dtype: DType,
     ) -> Result<Self> {
         let hidden = config.hidden_size;
-        let head = value_head.map(|head| upload(&[Matrix::in_f32(head, 1, hidden)], DType::F32, device)).transpose()?;
+        let head = value_head
+            .map(|head| upload(&[Matrix::in_f32(head, 1, hidden)], DType::F32, device))
+            .transpose()?;
         let norm = |weight: Vec<f32>| Ok(Tensor::from_vec(weight, hidden, device)?);
-        let weights = DecoderWeights::build(config, head, source, norm, |matrices| upload(matrices, dtype, device))?;
+        let weights =
+            DecoderWeights::build(config, head, source, norm, |matrices| upload(matrices, dtype, device))?;
         let blocks = Arc::new(BlockStore::on_device(config, dtype.size_in_bytes()));
         let slabs = Mutex::new(Slabs::new(blocks.layout(), dtype, device));
         let frequencies = rope::frequencies(config.rope_theta, config.head_dim, config.rope_scaling.as_ref());
-        Ok(Self { config: Arc::clone(config), device: device.clone(), dtype, weights, frequencies, blocks, slabs })
+        Ok(Self {
+            config: Arc::clone(config),
+            device: device.clone(),
+            dtype,
+            weights,
+            frequencies,
+            blocks,
+            slabs,
+        })
     }
 
     /// The memory of its KV caches.
@@ -96,7 +107,11 @@ impl DeviceDecoder {
     }
 
     /// Makes room for all blocks in use, and makes the copies that new blocks begin as.
-    fn prepare<'c>(&self, slabs: &mut Slabs, reserved: Vec<Reservation<'c>>) -> candle_core::Result<Vec<CacheWriter<'c>>> {
+    fn prepare<'c>(
+        &self,
+        slabs: &mut Slabs,
+        reserved: Vec<Reservation<'c>>,
+    ) -> candle_core::Result<Vec<CacheWriter<'c>>> {
         let (needed, limit) = self.blocks.capacity();
         slabs.make_room(needed, limit)?;
         let copies: Vec<_> = reserved.iter().flat_map(Reservation::copies).collect();
@@ -125,17 +140,25 @@ impl DeviceDecoder {
         for (index, layer) in weights.layers.iter().enumerate() {
             let normed = rms_norm(&x, &layer.attention_norm, eps)?.to_dtype(*dtype)?;
             let qkv = product(&normed, &layer.qkv)?.reshape((rows, heads + 2 * kv_heads, head_dim))?;
-            let rotated = qkv.narrow(1, 0, heads + kv_heads)?.to_dtype(DType::F32)?.contiguous()?.unsqueeze(0)?;
+            let rotated =
+                qkv.narrow(1, 0, heads + kv_heads)?.to_dtype(DType::F32)?.contiguous()?.unsqueeze(0)?;
             let rotated = rope_thd(&rotated, &cosines, &sines)?.squeeze(0)?;
             let queries = (rotated.narrow(1, 0, heads)? * f64::from(shape.scale()))?.to_dtype(*dtype)?;
-            let of_heads = |rows: &Tensor, first: usize| rows.narrow(1, first, kv_heads)?.transpose(0, 1)?.to_dtype(*dtype)?.contiguous();
-            slabs.write(index, &plan.writes, [&of_heads(&rotated, heads)?, &of_heads(&qkv, heads + kv_heads)?])?;
+            let of_heads = |rows: &Tensor, first: usize| {
+                rows.narrow(1, first, kv_heads)?.transpose(0, 1)?.to_dtype(*dtype)?.contiguous()
+            };
+            slabs.write(
+                index,
+                &plan.writes,
+                [&of_heads(&rotated, heads)?, &of_heads(&qkv, heads + kv_heads)?],
+            )?;
             let attended = plan.attends.iter().map(|attend| self.attend(slabs, index, attend, &queries));
             let attended = match attended.collect::<candle_core::Result<Vec<_>>>()?.as_slice() {
                 [one] => one.clone(),
                 many => Tensor::cat(many, 0)?,
             };
-            let attended = plan.order.iter().try_fold(attended, |attended, order| attended.index_select(order, 0))?;
+            let attended =
+                plan.order.iter().try_fold(attended, |attended, order| attended.index_select(order, 0))?;
             x = (x + product(&attended, &layer.attention_out)?.to_dtype(DType::F32)?)?;
 
             let normed = rms_norm(&x, &layer.mlp_norm, eps)?.to_dtype(*dtype)?;
@@ -157,12 +180,19 @@ impl DeviceDecoder {
 
     /// Attention of one group of spans, `[spans * tokens, heads * head_dim]`, given the queries of all
     /// rows, `[rows, heads, head_dim]`.
-    fn attend(&self, slabs: &Slabs, layer: usize, attend: &Attend, queries: &Tensor) -> candle_core::Result<Tensor> {
+    fn attend(
+        &self,
+        slabs: &Slabs,
+        layer: usize,
+        attend: &Attend,
+        queries: &Tensor,
+    ) -> candle_core::Result<Tensor> {
         let (kv_heads, head_dim) = (self.config.num_key_value_heads, self.config.head_dim);
         let group = self.config.num_attention_heads / kv_heads;
         let Attend { spans, tokens, positions, rows, blocks, mask } = attend;
         let queries = rows.iter().try_fold(queries.clone(), |queries, rows| queries.index_select(rows, 0))?;
-        let queries = queries.reshape((*spans, *tokens, kv_heads, group, head_dim))?.permute((2, 0, 3, 1, 4))?;
+        let queries =
+            queries.reshape((*spans, *tokens, kv_heads, group, head_dim))?.permute((2, 0, 3, 1, 4))?;
         let queries = queries.contiguous()?.reshape((kv_heads, *spans, group * tokens, head_dim))?;
         let [keys, values] = slabs.read(layer, blocks)?;
         let of_spans = |gathered: Tensor| gathered.reshape((kv_heads, *spans, *positions, head_dim));
@@ -170,15 +200,20 @@ impl DeviceDecoder {
         let scores = scores.reshape((kv_heads, *spans, group, *tokens, *positions))?.broadcast_add(mask)?;
         let weights = softmax_last_dim(&scores)?.to_dtype(self.dtype)?;
         let weights = weights.reshape((kv_heads, *spans, group * tokens, *positions))?;
-        let attended = weights.matmul(&of_spans(values)?)?.reshape((kv_heads, *spans, group, *tokens, head_dim))?;
-        attended.permute((1, 3, 0, 2, 4))?.contiguous()?.reshape((spans * tokens, kv_heads * group * head_dim))
+        let attended =
+            weights.matmul(&of_spans(values)?)?.reshape((kv_heads, *spans, group, *tokens, head_dim))?;
+        attended
+            .permute((1, 3, 0, 2, 4))?
+            .contiguous()?
+            .reshape((spans * tokens, kv_heads * group * head_dim))
     }
 
     /// Cosines and sines of the new tokens' rotary angles, `[rows, head_dim / 2]` each.
     fn angles(&self, caches: &[CacheWriter<'_>]) -> candle_core::Result<(Tensor, Tensor)> {
         let mut angles = Vec::new();
         for cache in caches {
-            (0..cache.tokens()).for_each(|i| rope::push_angles(cache.len() + i, &self.frequencies, &mut angles));
+            (0..cache.tokens())
+                .for_each(|i| rope::push_angles(cache.len() + i, &self.frequencies, &mut angles));
         }
         let half = self.frequencies.len();
         let angles = Tensor::from_vec(angles, ((), 2, half), &self.device)?;
@@ -205,7 +240,8 @@ fn float(encoding: Encoding) -> Option<DType> {
 /// Uploads matrices, concatenated along the rows: `[rows, depth]`.
 fn upload(matrices: &[Matrix<'_>], dtype: DType, device: &Device) -> Result<Tensor> {
     let depth = matrices.first().map_or(0, |matrix| matrix.depth);
-    let rows: Vec<_> = matrices.iter().flat_map(|matrix| (0..matrix.rows).map(move |row| (matrix, row))).collect();
+    let rows: Vec<_> =
+        matrices.iter().flat_map(|matrix| (0..matrix.rows).map(move |row| (matrix, row))).collect();
     let width = depth * dtype.size_in_bytes();
     let mut bytes = vec![0; rows.len() * width];
     bytes.par_chunks_exact_mut(width).zip(&rows).for_each_init(

@@ -36,7 +36,9 @@ pub(crate) struct Source<'a, 'w> {
 impl<'w> Source<'w, 'w> {
     /// Weights that a function returns, given their names and shapes.
     pub(crate) fn in_f32(weight: &'w ReadVector<'w>) -> Self {
-        let matrix = |name: &str, rows: usize, depth: usize| Ok(Matrix::in_f32(&weight(name, &[rows, depth])?, rows, depth));
+        let matrix = |name: &str, rows: usize, depth: usize| {
+            Ok(Matrix::in_f32(&weight(name, &[rows, depth])?, rows, depth))
+        };
         Self { vector: Box::new(weight), matrix: Box::new(matrix) }
     }
 
@@ -87,6 +89,11 @@ impl<M, N> DecoderWeights<M, N> {
             None => (Some(table()?), of_vocabulary("lm_head.weight")?),
         };
         let layers = (0..config.num_hidden_layers).map(layer).collect::<Result<_>>()?;
-        Ok(Self { embedding, layers, final_norm: norm((source.vector)("model.norm.weight", &[hidden])?)?, head })
+        Ok(Self {
+            embedding,
+            layers,
+            final_norm: norm((source.vector)("model.norm.weight", &[hidden])?)?,
+            head,
+        })
     }
 }

@@ -15,7 +15,11 @@ impl ChatModel for Engine {
         &self.name
     }
 
-    fn generate_each(&self, requests: &[ChatRequest], on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>)) {
+    fn generate_each(
+        &self,
+        requests: &[ChatRequest],
+        on_answer: &mut dyn FnMut(usize, Result<Vec<Generation>, ModelError>),
+    ) {
         let mut session = Session::new(self, false);
         let mut samples: BTreeMap<RequestId, (usize, Vec<Option<Generation>>)> = BTreeMap::new();
         for (index, request) in requests.iter().enumerate() {
@@ -50,7 +54,11 @@ impl Session<'_> {
     ///
     /// # Errors
     /// Those of [`Session::submit`], and those of the model.
-    pub fn generate(&mut self, request: ChatRequest, on_text: &mut dyn FnMut(&str)) -> Result<Generation, ModelError> {
+    pub fn generate(
+        &mut self,
+        request: ChatRequest,
+        on_text: &mut dyn FnMut(&str),
+    ) -> Result<Generation, ModelError> {
         let mut answer = Err(ModelError::NoAnswer { id: request.id.clone() });
         let id = self.submit(request)?;
         let mut trimmed = Trimmed::default();

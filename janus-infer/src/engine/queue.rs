@@ -63,14 +63,19 @@ impl Queue {
 
     /// Evicts the caches of all prefills but this one.
     pub fn evict_others(&mut self, index: usize) {
-        self.0.iter_mut().enumerate().filter(|(other, _)| *other != index).for_each(|(_, prefill)| prefill.evict());
+        self.0
+            .iter_mut()
+            .enumerate()
+            .filter(|(other, _)| *other != index)
+            .for_each(|(_, prefill)| prefill.evict());
     }
 
     /// Whether a prefill further ahead is going to compute this one's next block: then this one waits,
     /// and shares the block.
     pub fn shares_next_block(&self, index: usize) -> bool {
         let tokens = &self.0[index].tokens;
-        let shared = |other: &Prefill| other.tokens.iter().zip(tokens.iter()).take_while(|(a, b)| a == b).count();
+        let shared =
+            |other: &Prefill| other.tokens.iter().zip(tokens.iter()).take_while(|(a, b)| a == b).count();
         self.0.iter().take(index).any(|other| {
             let whole = shared(other).min(tokens.len() - 1) / BLOCK * BLOCK;
             whole > other.done()

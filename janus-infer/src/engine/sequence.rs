@@ -71,7 +71,11 @@ impl Sequence {
 
     /// The last token, as the input of the next forward pass.
     pub(crate) fn input(&mut self) -> SequenceInput<'_> {
-        SequenceInput { tokens: &self.ids[self.ids.len() - 1..], cache: &mut self.cache, logits: LogitsWanted::Last }
+        SequenceInput {
+            tokens: &self.ids[self.ids.len() - 1..],
+            cache: &mut self.cache,
+            logits: LogitsWanted::Last,
+        }
     }
 
     /// Whether the next forward pass needs another block of the cache.
@@ -94,7 +98,11 @@ impl Sequence {
     /// [`Sequence::advance`] for each sequence, with its row of the logits.
     pub(crate) fn advance_all(sequences: &mut [Self], logits: &mut [f32], engine: &Engine) {
         let logits = logits.par_chunks_exact_mut(engine.model().config().vocab_size);
-        sequences.par_iter_mut().zip(logits).with_min_len(4).for_each(|(sequence, logits)| sequence.advance(logits, engine));
+        sequences
+            .par_iter_mut()
+            .zip(logits)
+            .with_min_len(4)
+            .for_each(|(sequence, logits)| sequence.advance(logits, engine));
     }
 
     /// Chooses the next token from the logits after the last one.
@@ -113,7 +121,9 @@ impl Sequence {
         if let (Some(logprobs), Some(logprob)) = (&mut self.logprobs, choice.logprob) {
             let named = |(id, logprob): (u32, f64)| Ok(TopLogprob::new(engine.token_text(id)?, logprob));
             match top.into_iter().map(named).collect::<Result<_, janus_data::Error>>() {
-                Ok(top) => logprobs.push(TokenLogprob::new(f64::from(logprob)).with_id(choice.id).with_top(top)),
+                Ok(top) => {
+                    logprobs.push(TokenLogprob::new(f64::from(logprob)).with_id(choice.id).with_top(top))
+                }
                 Err(error) => failed = Some(Ending::Failed(error.into())),
             }
         }
@@ -125,7 +135,10 @@ impl Sequence {
             match self.has_stop_text(engine.tokenizer()) {
                 Err(error) => Some(Ending::Failed(error.into())),
                 Ok(true) => Some(Ending::StopText),
-                Ok(false) if self.ids.len() >= self.max_tokens || self.prompt.len() + self.ids.len() >= engine.context() => {
+                Ok(false)
+                    if self.ids.len() >= self.max_tokens
+                        || self.prompt.len() + self.ids.len() >= engine.context() =>
+                {
                     Some(Ending::Length)
                 }
                 Ok(false) => None,
@@ -185,7 +198,9 @@ impl Sequence {
             Some(Ending::Length) | None => FinishReason::Length,
         };
         let text = self.text(engine.tokenizer())?;
-        let generation = Generation::new(text).with_finish_reason(finish_reason).with_tokens(self.prompt.len(), self.ids.len());
+        let generation = Generation::new(text)
+            .with_finish_reason(finish_reason)
+            .with_tokens(self.prompt.len(), self.ids.len());
         Ok(generation.with_logprobs(self.logprobs))
     }
 }
@@ -212,7 +227,9 @@ mod tests {
 
     #[test]
     fn the_most_likely_come_first_and_of_equals_the_lowest_id() {
-        let ids = |count| most_likely(&[0.0, 2.0, 1.0, 2.0, -1.0], count).into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+        let ids = |count| {
+            most_likely(&[0.0, 2.0, 1.0, 2.0, -1.0], count).into_iter().map(|(id, _)| id).collect::<Vec<_>>()
+        };
         assert_eq!((ids(0), ids(3), ids(9)), (vec![], vec![1, 3, 2], vec![1, 3, 2, 0, 4]));
         let total: f64 = most_likely(&[0.0, 2.0, 1.0], 3).iter().map(|(_, logprob)| logprob.exp()).sum();
         assert!((total - 1.0).abs() < 1e-6);

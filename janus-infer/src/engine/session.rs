@@ -100,12 +100,22 @@ impl<'e> Session<'e> {
     ///
     /// # Errors
     /// As for [`Session::submit`].
-    pub fn submit_ids(&mut self, id: String, ids: Vec<u32>, sampling: SamplingParams) -> Result<RequestId, ModelError> {
+    pub fn submit_ids(
+        &mut self,
+        id: String,
+        ids: Vec<u32>,
+        sampling: SamplingParams,
+    ) -> Result<RequestId, ModelError> {
         self.engine.check(&id, &ids, &sampling)?;
         self.enqueue(id, ids, sampling)
     }
 
-    fn enqueue(&mut self, id: String, ids: Vec<u32>, sampling: SamplingParams) -> Result<RequestId, ModelError> {
+    fn enqueue(
+        &mut self,
+        id: String,
+        ids: Vec<u32>,
+        sampling: SamplingParams,
+    ) -> Result<RequestId, ModelError> {
         let most = ids.len().saturating_add(sampling.max_tokens).min(self.engine.context());
         let (needed, limit) = (most.div_ceil(BLOCK), self.engine.block_limit());
         // One more for the copy that each sample makes of its prompt's last block.
@@ -119,7 +129,12 @@ impl<'e> Session<'e> {
         self.last_id = self.last_id.next();
         let request = self.last_id;
         self.requests.insert(request, Request { id, sampling, finished: 0 });
-        self.queue.0.push_back(Prefill { request, tokens: ids.into(), cache: None, then: Then::Sample { next: 0, logits: None } });
+        self.queue.0.push_back(Prefill {
+            request,
+            tokens: ids.into(),
+            cache: None,
+            then: Then::Sample { next: 0, logits: None },
+        });
         Ok(request)
     }
 
@@ -182,7 +197,9 @@ impl<'e> Session<'e> {
         let mut prefilled = prefilled.chunks_exact(vocab_size);
         self.stats.generated_tokens += running.len() as u64;
         for chunk in chunks {
-            let Prefill { tokens, cache: Some(cache), then, .. } = &mut queue.0[chunk.index] else { continue };
+            let Prefill { tokens, cache: Some(cache), then, .. } = &mut queue.0[chunk.index] else {
+                continue;
+            };
             self.stats.prompt_tokens += chunk.tokens as u64;
             self.prefixes.insert(&tokens[..cache.len()], cache);
             if let Then::Sample { logits, .. } = then
@@ -214,7 +231,14 @@ impl<'e> Session<'e> {
             let done = match (then, self.requests.get(id)) {
                 (Then::Sample { next, logits: Some(logits) }, Some(request)) => {
                     let sampler = Sampler::new(&request.sampling, &request.id, *next, tokens);
-                    let mut sequence = Sequence::new(*id, *next, &request.sampling, Arc::clone(tokens), cache.clone(), sampler);
+                    let mut sequence = Sequence::new(
+                        *id,
+                        *next,
+                        &request.sampling,
+                        Arc::clone(tokens),
+                        cache.clone(),
+                        sampler,
+                    );
                     sequence.advance(&mut logits.clone(), self.engine);
                     self.stats.generated_tokens += 1;
                     self.running.push(sequence);
@@ -223,7 +247,10 @@ impl<'e> Session<'e> {
                 }
                 _ => true,
             };
-            if done && let Some(Prefill { cache: Some(cache), then: Then::Resume(mut sequence), .. }) = self.queue.0.remove(index) {
+            if done
+                && let Some(Prefill { cache: Some(cache), then: Then::Resume(mut sequence), .. }) =
+                    self.queue.0.remove(index)
+            {
                 sequence.resume(cache);
                 self.running.push(*sequence);
             }
@@ -235,7 +262,12 @@ impl<'e> Session<'e> {
         if self.streams {
             for sequence in &mut self.running {
                 if let Some((text, logprobs)) = sequence.take_delta(self.engine) {
-                    on_event(Event::Text { request: sequence.request, sample: sequence.sample, text, logprobs });
+                    on_event(Event::Text {
+                        request: sequence.request,
+                        sample: sequence.sample,
+                        text,
+                        logprobs,
+                    });
                 }
             }
         }

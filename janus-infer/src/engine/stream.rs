@@ -32,7 +32,9 @@ impl StreamState {
         self.text.push_str(after.get(before.len()..).unwrap_or_default());
         (self.from, self.ids) = (self.ids, ids.len());
         let pending = &self.text[self.bytes..];
-        let partial = |stop: &String| (1..stop.len()).rev().find(|&len| stop.get(..len).is_some_and(|start| pending.ends_with(start)));
+        let partial = |stop: &String| {
+            (1..stop.len()).rev().find(|&len| stop.get(..len).is_some_and(|start| pending.ends_with(start)))
+        };
         let held_back = stop.iter().filter_map(partial).max().unwrap_or(0);
         Some(self.emit(pending[..pending.len() - held_back].to_string()))
     }
@@ -83,9 +85,13 @@ mod tests {
 
     #[test]
     fn a_streamed_text_is_emitted_without_its_outer_whitespace() {
-        for pieces in
-            [&["  ", " a", " ", "\n b", "c  ", "\n"][..], &[" a \n b", "c"], &["a", "", " \n bc\n"], &["", " "], &["\u{2003}ü \n", "b "]]
-        {
+        for pieces in [
+            &["  ", " a", " ", "\n b", "c  ", "\n"][..],
+            &[" a \n b", "c"],
+            &["a", "", " \n bc\n"],
+            &["", " "],
+            &["\u{2003}ü \n", "b "],
+        ] {
             let mut trimmed = Trimmed::default();
             let all: String = pieces.iter().map(|piece| trimmed.next(piece)).collect();
             assert_eq!(all, pieces.concat().trim());

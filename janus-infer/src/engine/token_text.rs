@@ -73,7 +73,8 @@ impl Offset {
     pub(crate) fn next(&mut self, id: Option<u32>, text: &str, tokenizer: &Tokenizer) -> usize {
         let start = self.characters;
         let at_the_beginning = id.map(|id| tokenizer.decode(&[id]).unwrap_or_default());
-        let special = at_the_beginning.as_ref().is_some_and(String::is_empty) && !text.trim_matches(' ').is_empty();
+        let special =
+            at_the_beginning.as_ref().is_some_and(String::is_empty) && !text.trim_matches(' ').is_empty();
         if special {
             return start;
         }
@@ -95,7 +96,9 @@ fn escaped(bytes: &[u8]) -> String {
 fn unescaped(text: &str) -> Option<Vec<u8>> {
     let mut codes = text.strip_prefix(BYTES)?.split("\\x");
     let nothing = codes.next()?;
-    let bytes: Vec<u8> = codes.map(|code| (code.len() == 2).then(|| u8::from_str_radix(code, 16).ok())?).collect::<Option<_>>()?;
+    let bytes: Vec<u8> = codes
+        .map(|code| (code.len() == 2).then(|| u8::from_str_radix(code, 16).ok())?)
+        .collect::<Option<_>>()?;
     (nothing.is_empty() && !bytes.is_empty()).then_some(bytes)
 }
 
@@ -103,7 +106,8 @@ fn unescaped(text: &str) -> Option<Vec<u8>> {
 /// alphabet.
 fn bytes_of_spelling(spelling: &str) -> Option<Vec<u8>> {
     let code = spelling.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
-    if let Some(byte) = code.filter(|code| code.len() == 2).and_then(|code| u8::from_str_radix(code, 16).ok()) {
+    if let Some(byte) = code.filter(|code| code.len() == 2).and_then(|code| u8::from_str_radix(code, 16).ok())
+    {
         return Some(vec![byte]);
     }
     spelling.chars().map(byte_of_letter).collect()
@@ -127,7 +131,8 @@ mod tests {
     #[test]
     fn gpt2s_byte_alphabet_is_that_of_the_tokenizers_crate() {
         let alphabet = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet();
-        let bytes: std::collections::BTreeSet<u8> = alphabet.into_iter().map(|letter| byte_of_letter(letter).unwrap()).collect();
+        let bytes: std::collections::BTreeSet<u8> =
+            alphabet.into_iter().map(|letter| byte_of_letter(letter).unwrap()).collect();
         assert_eq!(bytes.len(), 256);
         let spelling = ["Ġ", "Ċ", "ðŁĺ", "é", "ï¿½"].map(|spelling| bytes_of_spelling(spelling).unwrap());
         assert_eq!(spelling, [&b" "[..], b"\n", b"\xf0\x9f\x98", b"\xe9", "\u{fffd}".as_bytes()]);
@@ -148,7 +153,8 @@ mod tests {
         let texts = TokenTexts::new(tokenizer);
         let texts: Vec<String> = ids.iter().map(|id| texts.text(*id, tokenizer).unwrap()).collect();
         let mut offset = Offset::default();
-        let offsets = ids.iter().zip(&texts).map(|(id, text)| offset.next(Some(*id), text, tokenizer)).collect();
+        let offsets =
+            ids.iter().zip(&texts).map(|(id, text)| offset.next(Some(*id), text, tokenizer)).collect();
         (texts, offsets)
     }
 
@@ -157,20 +163,33 @@ mod tests {
     fn tokens_of_sentencepiece_keep_their_spaces_and_bytes() {
         let tokenizer = Tokenizer::read(goldens().join("tokenizers/byte_fallback/tokenizer.json")).unwrap();
         let id = |token: &str| tokenizer.token_id(token).unwrap();
-        let ids = ["▁the", "ther", "▁", "▁the", "<0xF0>", "<0x9F>", "<0x98>", "<0x8A>", "é", "<0x0A>", "<s>", "▁the", "</s>"].map(id);
+        let ids = [
+            "▁the", "ther", "▁", "▁the", "<0xF0>", "<0x9F>", "<0x98>", "<0x8A>", "é", "<0x0A>", "<s>",
+            "▁the", "</s>",
+        ]
+        .map(id);
         let (texts, offsets) = texts_and_offsets(&tokenizer, &ids);
         let bytes = [0xf0u8, 0x9f, 0x98, 0x8a].map(|byte| format!("bytes:\\x{byte:02x}"));
-        let expected = [" the", "ther", " ", " the", &bytes[0], &bytes[1], &bytes[2], &bytes[3], "é", "\n", "<s>", " the", "</s>"];
+        let expected = [
+            " the", "ther", " ", " the", &bytes[0], &bytes[1], &bytes[2], &bytes[3], "é", "\n", "<s>",
+            " the", "</s>",
+        ];
         assert_eq!(texts, expected);
         // "thether  the😊é\n the": the first token's space is not part of it, nor are special tokens.
         let text = tokenizer.decode(&ids).unwrap();
         assert_eq!(text, "thether  the😊é\n the");
         assert_eq!(offsets, [0, 3, 7, 8, 12, 13, 13, 13, 13, 14, 15, 15, 19]);
         // At its offset the text has each token, except for parts of characters.
-        for (token, offset) in
-            texts.iter().zip(&offsets).skip(1).filter(|(token, _)| !token.starts_with("bytes:") && !token.starts_with('<'))
+        for (token, offset) in texts
+            .iter()
+            .zip(&offsets)
+            .skip(1)
+            .filter(|(token, _)| !token.starts_with("bytes:") && !token.starts_with('<'))
         {
-            assert!(text.chars().skip(*offset).collect::<String>().starts_with(token.as_str()), "{token:?} at {offset}");
+            assert!(
+                text.chars().skip(*offset).collect::<String>().starts_with(token.as_str()),
+                "{token:?} at {offset}"
+            );
         }
         // No two tokens have the same text, except for a few characters that the vocabulary has as a
         // piece and as a byte.
@@ -189,7 +208,8 @@ mod tests {
             let folder = goldens().join("tokenizers").join(name);
             let tokenizer = Tokenizer::read(folder.join("tokenizer.json")).unwrap();
             let cases = json(folder.join("tokens.json"));
-            let with_offsets = cases["cases"].as_array().unwrap().iter().filter(|case| case["offsets"].is_array());
+            let with_offsets =
+                cases["cases"].as_array().unwrap().iter().filter(|case| case["offsets"].is_array());
             let mut compared = 0;
             for case in with_offsets {
                 let ids: Vec<u32> = serde_json::from_value(case["ids"].clone()).unwrap();

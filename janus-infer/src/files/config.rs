@@ -204,7 +204,8 @@ impl ModelConfig {
         let mut all = vec![("model.embed_tokens.weight".to_string(), vec![self.vocab_size, hidden])];
         for layer in 0..self.num_hidden_layers {
             let name = |tail: &str| format!("model.layers.{layer}.{tail}.weight");
-            let projection = |projection: Projection| (name(projection.hf_name()), projection.shape(self).to_vec());
+            let projection =
+                |projection: Projection| (name(projection.hf_name()), projection.shape(self).to_vec());
             all.push((name("input_layernorm"), vec![hidden]));
             all.extend(Projection::ATTENTION.map(projection));
             all.push((name("post_attention_layernorm"), vec![hidden]));
@@ -251,21 +252,35 @@ impl ModelConfig {
         }
         let (heads, kv_heads, head_dim) = (self.num_attention_heads, self.num_key_value_heads, self.head_dim);
         if !heads.is_multiple_of(kv_heads) {
-            return Some(ConfigProblem::value("num_key_value_heads", kv_heads, format!("a divisor of num_attention_heads, {heads}")));
+            return Some(ConfigProblem::value(
+                "num_key_value_heads",
+                kv_heads,
+                format!("a divisor of num_attention_heads, {heads}"),
+            ));
         }
         if heads * head_dim > MAX_SIZE {
             let expected = format!("at most {MAX_SIZE} elements in all {heads} heads");
             return Some(ConfigProblem::value("head_dim", head_dim, expected));
         }
         if !head_dim.is_multiple_of(2) {
-            return Some(ConfigProblem::value("head_dim", head_dim, "an even number, for rotary position embedding"));
+            return Some(ConfigProblem::value(
+                "head_dim",
+                head_dim,
+                "an even number, for rotary position embedding",
+            ));
         }
         let numbers = [("rope_theta", self.rope_theta), ("rms_norm_eps", self.rms_norm_eps)];
-        if let Some((name, number)) = numbers.into_iter().find(|(_, number)| !(*number > 0.0 && number.is_finite())) {
+        if let Some((name, number)) =
+            numbers.into_iter().find(|(_, number)| !(*number > 0.0 && number.is_finite()))
+        {
             return Some(ConfigProblem::value(name, number, "a finite number above 0"));
         }
         if !(self.initializer_range >= 0.0 && self.initializer_range.is_finite()) {
-            return Some(ConfigProblem::value("initializer_range", self.initializer_range, "a finite number, 0 or more"));
+            return Some(ConfigProblem::value(
+                "initializer_range",
+                self.initializer_range,
+                "a finite number, 0 or more",
+            ));
         }
         self.rope_scaling.as_ref().and_then(|scaling| scaling.problem(head_dim))
     }

@@ -51,7 +51,11 @@ impl ConfigProblem {
         Self::Json { field, category: error.classify(), message: error.to_string() }
     }
 
-    pub(super) fn value(field: impl Into<String>, got: impl fmt::Display, expected: impl Into<String>) -> Self {
+    pub(super) fn value(
+        field: impl Into<String>,
+        got: impl fmt::Display,
+        expected: impl Into<String>,
+    ) -> Self {
         Self::Value { field: field.into(), got: got.to_string(), expected: expected.into() }
     }
 }
@@ -171,7 +175,13 @@ struct GenerationFile {
 impl ConfigFile {
     /// The config of a model in float32 without a value head.
     pub fn new(model: ModelConfig) -> Self {
-        Self { model, dtype: Some("float32".into()), reward_scale: None, value_head_prefix: None, other: Map::new() }
+        Self {
+            model,
+            dtype: Some("float32".into()),
+            reward_scale: None,
+            value_head_prefix: None,
+            other: Map::new(),
+        }
     }
 
     /// Reads `config.json`, and more end-of-sequence tokens from a `generation_config.json` in the same
@@ -297,12 +307,19 @@ impl TryFrom<Raw> for ConfigFile {
         };
         let mut other = raw.other;
         OF_OTHER_FILES.iter().for_each(|key| drop(other.shift_remove(*key)));
-        Ok(Self { model, dtype: raw.torch_dtype.or(raw.dtype), reward_scale, value_head_prefix: raw.value_head_prefix, other })
+        Ok(Self {
+            model,
+            dtype: raw.torch_dtype.or(raw.dtype),
+            reward_scale,
+            value_head_prefix: raw.value_head_prefix,
+            other,
+        })
     }
 }
 
 fn model(raw: &Raw) -> Result<ModelConfig, ConfigProblem> {
-    let known = Architecture::ALL.into_iter().find(|architecture| architecture.model_type() == raw.model_type);
+    let known =
+        Architecture::ALL.into_iter().find(|architecture| architecture.model_type() == raw.model_type);
     let architecture = known.ok_or_else(|| ConfigProblem::Architecture {
         field: "model_type",
         got: raw.model_type.clone(),
@@ -323,7 +340,11 @@ fn model(raw: &Raw) -> Result<ModelConfig, ConfigProblem> {
         }
     }
     if let Some(part) = raw.partial_rotary_factor.filter(|part| *part != 1.0) {
-        return Err(ConfigProblem::value("partial_rotary_factor", part, "1: rotary embedding of a part of a head is not supported"));
+        return Err(ConfigProblem::value(
+            "partial_rotary_factor",
+            part,
+            "1: rotary embedding of a part of a head is not supported",
+        ));
     }
     let (rope_theta, rope_scaling) = rope(raw)?;
     let model = ModelConfig {
@@ -355,7 +376,9 @@ fn model(raw: &Raw) -> Result<ModelConfig, ConfigProblem> {
 fn rope(raw: &Raw) -> Result<(f64, Option<crate::RopeScaling>), ConfigProblem> {
     let places = [("rope_parameters", &raw.rope_parameters), ("rope_scaling", &raw.rope_scaling)];
     let (mut theta, mut scaling) = (raw.rope_theta, None);
-    for (place, parameters) in places.into_iter().filter_map(|(place, parameters)| Some((place, parameters.as_ref()?))) {
+    for (place, parameters) in
+        places.into_iter().filter_map(|(place, parameters)| Some((place, parameters.as_ref()?)))
+    {
         if let Some(stated) = parameters.rope_theta
             && *theta.get_or_insert(stated) != stated
         {
@@ -366,7 +389,11 @@ fn rope(raw: &Raw) -> Result<(f64, Option<crate::RopeScaling>), ConfigProblem> {
         if let (Some(first), Some(stated)) = (&scaling, &stated)
             && first != stated
         {
-            return Err(ConfigProblem::value(place, format!("{stated:?}"), format!("{first:?}, as in rope_parameters")));
+            return Err(ConfigProblem::value(
+                place,
+                format!("{stated:?}"),
+                format!("{first:?}, as in rope_parameters"),
+            ));
         }
         scaling = scaling.or(stated);
     }
@@ -394,7 +421,10 @@ mod tests {
     fn a_written_config_is_read_back() {
         let config =
             tiny(r#","rope_parameters":{"rope_theta":5.0,"rope_type":"default"},"eos_token_id":[2,3],"sliding_window":4"#).unwrap();
-        assert_eq!((config.rope_theta, config.eos_token_ids.as_slice(), config.head_dim), (5.0, &[2, 3][..], 2));
+        assert_eq!(
+            (config.rope_theta, config.eos_token_ids.as_slice(), config.head_dim),
+            (5.0, &[2, 3][..], 2)
+        );
         assert_eq!(ModelConfig::from_json(&config.to_json()).unwrap(), config);
         assert_eq!(config.num_parameters(), 8 * 4 * 2 + 4 + (4 + 4 + 4 * 4 * 4 + 3 * 24));
     }
@@ -426,7 +456,8 @@ mod tests {
             assert_eq!(ModelConfig::from_json(&text).unwrap(), config);
         }
         let folder = tempfile::tempdir().unwrap();
-        let (path, generation_config) = (folder.path().join("config.json"), folder.path().join("generation_config.json"));
+        let (path, generation_config) =
+            (folder.path().join("config.json"), folder.path().join("generation_config.json"));
         std::fs::write(&path, tiny(r#","eos_token_id":3"#).unwrap().to_json()).unwrap();
         for (text, ids) in [
             (r#"{"temperature": 0.6, "eos_token_id": [5, 3, 6]}"#, &[3, 5, 6][..]),
@@ -438,14 +469,20 @@ mod tests {
             assert_eq!(ModelConfig::read(&path).unwrap().eos_token_ids, ids, "{text}");
         }
         std::fs::write(&generation_config, r#"{"eos_token_id": "</s>"}"#).unwrap();
-        assert!(matches!(ModelConfig::read(&path), Err(Error::Config { path, .. }) if path == generation_config));
+        assert!(
+            matches!(ModelConfig::read(&path), Err(Error::Config { path, .. }) if path == generation_config)
+        );
     }
 
     #[test]
     fn rope_scaling_is_read_in_both_spellings_and_written() {
         let llama3 = r#""factor":8.0,"low_freq_factor":1.0,"high_freq_factor":4.0,"original_max_position_embeddings":8"#;
-        let expected =
-            RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_position_embeddings: 8 };
+        let expected = RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position_embeddings: 8,
+        };
         for (extra, expected) in [
             (format!(r#","rope_theta":7.0,"rope_scaling":{{"rope_type":"llama3",{llama3}}}"#), expected.clone()),
             (format!(r#","rope_parameters":{{"rope_theta":7.0,"rope_type":"llama3",{llama3}}}"#), expected),
@@ -462,8 +499,14 @@ mod tests {
             assert_eq!(ModelConfig::from_json(&config.to_json()).unwrap(), config);
         }
         // If the context of pre-training is not stated, it is the model's, as in transformers.
-        let short = tiny(r#","rope_scaling":{"rope_type":"llama3","factor":2,"low_freq_factor":1,"high_freq_factor":4}"#).unwrap();
-        assert!(matches!(short.rope_scaling, Some(RopeScaling::Llama3 { original_max_position_embeddings: 16, .. })));
+        let short = tiny(
+            r#","rope_scaling":{"rope_type":"llama3","factor":2,"low_freq_factor":1,"high_freq_factor":4}"#,
+        )
+        .unwrap();
+        assert!(matches!(
+            short.rope_scaling,
+            Some(RopeScaling::Llama3 { original_max_position_embeddings: 16, .. })
+        ));
         assert!(!tiny("").unwrap().to_json().contains("rope_scaling"));
     }
 
@@ -478,11 +521,20 @@ mod tests {
                 r#","rope_scaling":{"rope_type":"llama3","factor":8,"low_freq_factor":4,"high_freq_factor":4}"#,
                 "rope_scaling.low_freq_factor is 4: expected less than high_freq_factor, 4",
             ),
-            (r#","rope_scaling":{"rope_type":"yarn","factor":2}"#, "rope_scaling.rope_type is \"yarn\": expected default, linear"),
+            (
+                r#","rope_scaling":{"rope_type":"yarn","factor":2}"#,
+                "rope_scaling.rope_type is \"yarn\": expected default, linear",
+            ),
             (r#","rope_scaling":{"factor":2}"#, "rope_scaling.factor is 2: expected a rope_type too"),
             (r#","rope_scaling":"llama3""#, "rope_scaling: invalid type: string \"llama3\""),
-            (r#","rope_scaling":{"type":"linear","factor":"2"}"#, "rope_scaling.factor: invalid type: string \"2\", expected f64"),
-            (r#","rope_scaling":{"rope_type":"linear","type":"yarn","factor":2}"#, "rope_scaling.type is \"yarn\": expected \"linear\""),
+            (
+                r#","rope_scaling":{"type":"linear","factor":"2"}"#,
+                "rope_scaling.factor: invalid type: string \"2\", expected f64",
+            ),
+            (
+                r#","rope_scaling":{"rope_type":"linear","type":"yarn","factor":2}"#,
+                "rope_scaling.type is \"yarn\": expected \"linear\"",
+            ),
             (r#","rope_parameters":{"rope_type":"linear","factor":0}"#, "factor is 0"),
             (
                 r#","rope_parameters":{"rope_type":"linear","factor":2},"rope_scaling":{"rope_type":"linear","factor":4}"#,
@@ -501,15 +553,27 @@ mod tests {
                 r#","rope_scaling":{"type":"longrope","attention_factor":1,"short_factor":[1,2],"long_factor":[1,2]}"#,
                 "rope_scaling.short_factor is 2 factors: expected 1 for heads of 2",
             ),
-            (r#","rope_scaling":{"type":"longrope","attention_factor":1,"short_factor":[1],"long_factor":[2]}"#, "expected the same list"),
-            (r#","num_key_value_heads":3"#, "num_key_value_heads is 3: expected a divisor of num_attention_heads, 2"),
+            (
+                r#","rope_scaling":{"type":"longrope","attention_factor":1,"short_factor":[1],"long_factor":[2]}"#,
+                "expected the same list",
+            ),
+            (
+                r#","num_key_value_heads":3"#,
+                "num_key_value_heads is 3: expected a divisor of num_attention_heads, 2",
+            ),
             (r#","head_dim":3"#, "head_dim is 3: expected an even number"),
             (r#","attention_bias":true"#, "attention_bias is true: expected false"),
             (r#","hidden_act":"gelu""#, "hidden_act is \"gelu\": expected silu"),
             (r#","sliding_window":0"#, "sliding_window is 0: expected at least 1"),
             (r#","num_key_value_heads":1,"head_dim":1000000000"#, "head_dim is 1000000000: expected at most"),
-            (r#","head_dim":10000000"#, "head_dim is 10000000: expected at most 16777216 elements in all 2 heads"),
-            (r#","architectures":["LlamaForCausalLM"]"#, "architectures is LlamaForCausalLM: expected MistralForCausalLM, as model_type"),
+            (
+                r#","head_dim":10000000"#,
+                "head_dim is 10000000: expected at most 16777216 elements in all 2 heads",
+            ),
+            (
+                r#","architectures":["LlamaForCausalLM"]"#,
+                "architectures is LlamaForCausalLM: expected MistralForCausalLM, as model_type",
+            ),
             (r#","mean":0.5"#, "mean is 0.5: expected a field std too"),
             (r#","mean":0.5,"std":-1"#, "std is -1: expected a number, 0 or more"),
             (r#","mean":"high","std":1"#, "mean: invalid type: string \"high\", expected f64"),
@@ -523,9 +587,16 @@ mod tests {
         let error = |text: &str| ModelConfig::from_json(text).unwrap_err();
         let endless = text.replace("\"num_hidden_layers\": 1", "\"num_hidden_layers\": 1000000000");
         assert!(error(&endless).to_string().contains("num_hidden_layers is 1000000000: expected at most"));
-        assert!(error(&text.replace("vocab_size", "vocabulary")).to_string().contains("missing field `vocab_size`"));
+        assert!(
+            error(&text.replace("vocab_size", "vocabulary"))
+                .to_string()
+                .contains("missing field `vocab_size`")
+        );
         let qwen = error(&text.replace("\"mistral\"", "\"qwen2\""));
-        assert!(matches!(qwen, Error::ModelConfig(ConfigProblem::Architecture { ref got, .. }) if got == "qwen2"), "{qwen}");
+        assert!(
+            matches!(qwen, Error::ModelConfig(ConfigProblem::Architecture { ref got, .. }) if got == "qwen2"),
+            "{qwen}"
+        );
     }
 
     #[test]
@@ -533,7 +604,10 @@ mod tests {
         let mut config = tiny("").unwrap();
         config.check().unwrap();
         config.rope_theta = f64::INFINITY;
-        assert_eq!(config.check().unwrap_err().to_string(), "the model's config: rope_theta is inf: expected a finite number above 0");
+        assert_eq!(
+            config.check().unwrap_err().to_string(),
+            "the model's config: rope_theta is inf: expected a finite number above 0"
+        );
         assert!(ModelConfig::from_json(&config.to_json()).is_err());
         let folder = tempfile::tempdir().unwrap();
         let written = crate::ModelFolder::new(folder.path()).write_config(&ConfigFile::new(config));
@@ -546,7 +620,10 @@ mod tests {
             "quantization_config":{"bits":4},"auto_map":{"AutoModel":"x.py"},"_name_or_path":"base""#;
         let file = ConfigFile::from_json(&text(config)).unwrap();
         assert_eq!(file.other.keys().collect::<Vec<_>>(), ["pad_token_id", "use_cache", "_name_or_path"]);
-        assert_eq!((file.dtype.as_deref(), file.value_head_prefix.as_deref()), (Some("bfloat16"), Some("score")));
+        assert_eq!(
+            (file.dtype.as_deref(), file.value_head_prefix.as_deref()),
+            (Some("bfloat16"), Some("score"))
+        );
         assert_eq!(file.reward_scale, Some(RewardScale { mean: 1.5, std: 2.0 }));
         assert_eq!(ConfigFile::from_json(&file.to_json()).unwrap(), file);
         // A known key in `other` has no effect.

@@ -84,12 +84,17 @@ impl Encoding {
         match self {
             Self::Q4_0 => Stretch { codes: nibbles(&block[2..]), scale: [half(0); 2], min: -8.0 * half(0) },
             Self::Q4_1 => Stretch { codes: nibbles(&block[4..]), scale: [half(0); 2], min: half(2) },
-            Self::Q8_0 => Stretch { codes: std::array::from_fn(|k| block[2 + k]), scale: [half(0); 2], min: 0.0 },
+            Self::Q8_0 => {
+                Stretch { codes: std::array::from_fn(|k| block[2 + k]), scale: [half(0); 2], min: 0.0 }
+            }
             Self::Q4K | Self::Q5K => {
                 let (scale, min) = scale_and_min(&block[4..16], part);
                 let mut codes = nibbles_k(if self == Self::Q4K { 16 } else { 48 });
                 if self == Self::Q5K {
-                    codes.iter_mut().zip(&block[16..48]).for_each(|(code, bits)| *code |= (bits >> part & 1) << 4);
+                    codes
+                        .iter_mut()
+                        .zip(&block[16..48])
+                        .for_each(|(code, bits)| *code |= (bits >> part & 1) << 4);
                 }
                 Stretch { codes, scale: [half(0) * f32::from(scale); 2], min: -(half(2) * f32::from(min)) }
             }
@@ -100,7 +105,9 @@ impl Encoding {
                 let (half_block, quarter) = (part / 4, part % 4);
                 let low = &block[half_block * 64 + quarter % 2 * 32..][..32];
                 let high = &block[128 + half_block * 32..][..32];
-                let codes = std::array::from_fn(|k| low[k] >> (quarter / 2 * 4) & 15 | (high[k] >> (2 * quarter) & 3) << 4);
+                let codes = std::array::from_fn(|k| {
+                    low[k] >> (quarter / 2 * 4) & 15 | (high[k] >> (2 * quarter) & 3) << 4
+                });
                 let scale = |i: usize| half(208) * f32::from(block[192 + 2 * part + i].cast_signed());
                 Stretch { codes, scale: [scale(0), scale(1)], min: 0.0 }
             }
@@ -111,9 +118,18 @@ impl Encoding {
     /// Decodes a row's weights.
     pub(crate) fn decode(self, row: &[u8], out: &mut [f32]) {
         match self {
-            Self::F32 => out.iter_mut().zip(row.as_chunks().0).for_each(|(out, &bytes)| *out = f32::from_le_bytes(bytes)),
-            Self::F16 => out.iter_mut().zip(row.as_chunks().0).for_each(|(out, &bytes)| *out = f16::from_le_bytes(bytes).to_f32()),
-            Self::Bf16 => out.iter_mut().zip(row.as_chunks().0).for_each(|(out, &bytes)| *out = bf16::from_le_bytes(bytes).to_f32()),
+            Self::F32 => out
+                .iter_mut()
+                .zip(row.as_chunks().0)
+                .for_each(|(out, &bytes)| *out = f32::from_le_bytes(bytes)),
+            Self::F16 => out
+                .iter_mut()
+                .zip(row.as_chunks().0)
+                .for_each(|(out, &bytes)| *out = f16::from_le_bytes(bytes).to_f32()),
+            Self::Bf16 => out
+                .iter_mut()
+                .zip(row.as_chunks().0)
+                .for_each(|(out, &bytes)| *out = bf16::from_le_bytes(bytes).to_f32()),
             quantised => {
                 for (index, out) in out.chunks_exact_mut(WEIGHTS).enumerate() {
                     let Stretch { codes, scale, min } = quantised.stretch(row, index);
@@ -194,15 +210,21 @@ mod tests {
             ("Q5_K", Encoding::Q5K),
             ("Q6_K", Encoding::Q6K),
         ] {
-            let (blocks, expected) = (tensors.bytes(&format!("{name}.blocks")), tensors.f32(&format!("{name}.values")));
+            let (blocks, expected) =
+                (tensors.bytes(&format!("{name}.blocks")), tensors.f32(&format!("{name}.values")));
             let depth = tensors.shape(&format!("{name}.values"))[1];
             assert_eq!((blocks.len(), expected.len()), (2 * encoding.bytes(depth), 2 * depth), "{name}");
-            for (row, expected) in blocks.chunks_exact(encoding.bytes(depth)).zip(expected.chunks_exact(depth)) {
+            for (row, expected) in
+                blocks.chunks_exact(encoding.bytes(depth)).zip(expected.chunks_exact(depth))
+            {
                 let mut got = vec![f32::NAN; depth];
                 encoding.decode(row, &mut got);
                 // One rounding more or less where a minimum is added.
                 for (got, expected) in got.iter().zip(expected) {
-                    assert!((got - expected).abs() <= 1e-6 * expected.abs().max(1.0), "{name}: {got}, expected {expected}");
+                    assert!(
+                        (got - expected).abs() <= 1e-6 * expected.abs().max(1.0),
+                        "{name}: {got}, expected {expected}"
+                    );
                 }
             }
         }

@@ -126,7 +126,9 @@ impl ModelFolder {
         let stated = config.value_head_prefix.as_ref().map(|prefix| format!("{prefix}.weight"));
         let name = stated.as_deref().unwrap_or(VALUE_HEAD);
         match weights.names().iter().any(|known| known == name) {
-            true => Ok(Some(ValueHead { values: weights.read(name, &shape)?, layout: RewardLayout::OpenRlhf })),
+            true => {
+                Ok(Some(ValueHead { values: weights.read(name, &shape)?, layout: RewardLayout::OpenRlhf }))
+            }
             false if stated.is_some() => Err(self.no_value_head(name)),
             false => Ok(None),
         }

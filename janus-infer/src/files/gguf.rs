@@ -34,22 +34,34 @@ impl GgufFile {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let bytes = mapped::map(path)?;
         let content = header::read(path, &bytes)?;
-        let mut file = Self { path: path.into(), content, file_len: bytes.len() as u64, heads: 0, kv_heads: 0 };
+        let mut file =
+            Self { path: path.into(), content, file_len: bytes.len() as u64, heads: 0, kv_heads: 0 };
         let architecture = file.text("general.architecture")?;
         if architecture != "llama" {
-            let problem = ConfigProblem::Architecture { field: "general.architecture", got: architecture.into(), known: "llama" };
+            let problem = ConfigProblem::Architecture {
+                field: "general.architecture",
+                got: architecture.into(),
+                known: "llama",
+            };
             return Err(Error::Config { path: path.into(), problem });
         }
         file.heads = file.size("llama.attention.head_count")?;
-        file.kv_heads =
-            if file.value("llama.attention.head_count_kv").is_some() { file.size("llama.attention.head_count_kv")? } else { file.heads };
+        file.kv_heads = if file.value("llama.attention.head_count_kv").is_some() {
+            file.size("llama.attention.head_count_kv")?
+        } else {
+            file.heads
+        };
         if file.kv_heads == 0 || !file.heads.is_multiple_of(file.kv_heads) || file.heads == 0 {
-            let expected = format!("a multiple of {}, the number of key/value heads, and at least 1", file.kv_heads);
-            return Err(file.metadata("llama.attention.head_count", FormatProblem::value("it", file.heads, expected)));
+            let expected =
+                format!("a multiple of {}, the number of key/value heads, and at least 1", file.kv_heads);
+            return Err(
+                file.metadata("llama.attention.head_count", FormatProblem::value("it", file.heads, expected))
+            );
         }
         let mut infos: Vec<_> = file.content.tensor_infos.iter().collect();
         infos.sort_by_key(|(_, info)| info.offset);
-        let extents = infos.into_iter().map(|(name, info)| file.check_range(name, info)).collect::<Result<_>>()?;
+        let extents =
+            infos.into_iter().map(|(name, info)| file.check_range(name, info)).collect::<Result<_>>()?;
         check_overlaps(path, extents)?;
         Ok(file)
     }
@@ -66,8 +78,12 @@ impl GgufFile {
         };
         let rotary_dim = "llama.rope.dimension_count";
         if self.value(rotary_dim).is_some() && self.size(rotary_dim)? != head_dim {
-            let expected = format!("{head_dim}, the width of a head: rotary embedding of a part of a head is not supported");
-            return Err(self.metadata(rotary_dim, FormatProblem::value("it", self.size(rotary_dim)?, expected)));
+            let expected = format!(
+                "{head_dim}, the width of a head: rotary embedding of a part of a head is not supported"
+            );
+            return Err(
+                self.metadata(rotary_dim, FormatProblem::value("it", self.size(rotary_dim)?, expected))
+            );
         }
         let mut config = ModelConfig {
             architecture: Architecture::Llama,
@@ -78,7 +94,9 @@ impl GgufFile {
             num_attention_heads: self.heads,
             num_key_value_heads: self.kv_heads,
             head_dim,
-            rms_norm_eps: self.number(RMS_NORM_EPS)?.ok_or_else(|| self.metadata(RMS_NORM_EPS, FormatProblem::Missing))?,
+            rms_norm_eps: self
+                .number(RMS_NORM_EPS)?
+                .ok_or_else(|| self.metadata(RMS_NORM_EPS, FormatProblem::Missing))?,
             rope_theta: self.number("llama.rope.freq_base")?.unwrap_or(10_000.0),
             rope_scaling: rope::scaling(self, head_dim)?,
             max_position_embeddings: self.size("llama.context_length")?,
@@ -100,7 +118,8 @@ impl GgufFile {
 
     /// The Hugging Face names of the tensors that have one, sorted.
     pub(super) fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> = self.content.tensor_infos.keys().filter_map(|name| hugging_face_name(name)).collect();
+        let mut names: Vec<_> =
+            self.content.tensor_infos.keys().filter_map(|name| hugging_face_name(name)).collect();
         names.sort();
         names
     }
@@ -154,7 +173,11 @@ impl GgufFile {
             let tensor = info.read(&mut file, self.content.tensor_data_offset, &Device::Cpu)?;
             tensor.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1()
         };
-        let values = read().map_err(|error| Error::Quantized { path: self.path.clone(), name: name.into(), error: Box::new(error) })?;
+        let values = read().map_err(|error| Error::Quantized {
+            path: self.path.clone(),
+            name: name.into(),
+            error: Box::new(error),
+        })?;
         Ok(Bytes::Owned(values.iter().flat_map(|value| value.to_le_bytes()).collect()))
     }
 
@@ -163,8 +186,11 @@ impl GgufFile {
     /// neighbours; in Hugging Face checkpoints they are half a head apart.
     fn half_split_rows(&self, name: &str, rows: usize, heads: usize) -> Result<Vec<usize>> {
         if !heads.checked_mul(2).is_some_and(|halves| rows.is_multiple_of(halves)) {
-            let expected = format!("a number that divides the {rows} rows of {name} into heads of even width");
-            return Err(self.metadata("llama.attention.head_count", FormatProblem::value("it", heads, expected)));
+            let expected =
+                format!("a number that divides the {rows} rows of {name} into heads of even width");
+            return Err(
+                self.metadata("llama.attention.head_count", FormatProblem::value("it", heads, expected))
+            );
         }
         Ok(half_split_rows(rows, heads))
     }
@@ -189,7 +215,13 @@ impl GgufFile {
             return Err(Error::PartialBlocks { path, name, start, end, row, block, dtype });
         }
         if end > self.file_len {
-            return Err(Error::Truncated { path: self.path.clone(), name, start, end, file_len: self.file_len });
+            return Err(Error::Truncated {
+                path: self.path.clone(),
+                name,
+                start,
+                end,
+                file_len: self.file_len,
+            });
         }
         Ok((start, end, name))
     }
@@ -226,25 +258,35 @@ impl GgufFile {
     }
 
     pub(crate) fn texts(&self, key: &str) -> Result<Vec<&str>> {
-        let wrong = |value: &Value| self.metadata(key, FormatProblem::value("an element", header::of_type(value), "a string"));
-        self.array(key)?.iter().map(|value| value.to_string().map(String::as_str).map_err(|_| wrong(value))).collect()
+        let wrong = |value: &Value| {
+            self.metadata(key, FormatProblem::value("an element", header::of_type(value), "a string"))
+        };
+        self.array(key)?
+            .iter()
+            .map(|value| value.to_string().map(String::as_str).map_err(|_| wrong(value)))
+            .collect()
     }
 
     /// A float; `None` if there is no such entry.
     pub(crate) fn number(&self, key: &str) -> Result<Option<f64>> {
         let number = |value: &Value| value.to_f32().map(f64::from).or_else(|_| value.to_f64());
-        self.value(key).map(|value| number(value).map_err(|_| self.mismatch(key, value, "a float"))).transpose()
+        self.value(key)
+            .map(|value| number(value).map_err(|_| self.mismatch(key, value, "a float")))
+            .transpose()
     }
 
     /// A token id; `None` if there is no such entry.
     fn id(&self, key: &str) -> Result<Option<u32>> {
-        let id = |id| u32::try_from(id).map_err(|_| self.metadata(key, FormatProblem::value("it", id, "a token id")));
+        let id = |id| {
+            u32::try_from(id).map_err(|_| self.metadata(key, FormatProblem::value("it", id, "a token id")))
+        };
         self.value(key).map(|_| self.size(key).and_then(id)).transpose()
     }
 
     fn size(&self, key: &str) -> Result<usize> {
         let value = self.needed(key)?;
-        let size = value.to_u64().ok().or_else(|| value.to_i32().ok().and_then(|size| u64::try_from(size).ok()));
+        let size =
+            value.to_u64().ok().or_else(|| value.to_i32().ok().and_then(|size| u64::try_from(size).ok()));
         let size = size.and_then(|size| usize::try_from(size).ok());
         size.ok_or_else(|| self.mismatch(key, value, "a number, 0 or more"))
     }
@@ -266,8 +308,11 @@ const LAYER_NAMES: [(&str, &str); 9] = [
 ];
 
 /// The names of all other tensors in GGUF and at Hugging Face.
-const OUTER_NAMES: [(&str, &str); 3] =
-    [("token_embd.weight", "model.embed_tokens.weight"), ("output_norm.weight", "model.norm.weight"), ("output.weight", "lm_head.weight")];
+const OUTER_NAMES: [(&str, &str); 3] = [
+    ("token_embd.weight", "model.embed_tokens.weight"),
+    ("output_norm.weight", "model.norm.weight"),
+    ("output.weight", "lm_head.weight"),
+];
 
 fn gguf_name(name: &str) -> Option<String> {
     if name == rope::FACTORS {
@@ -287,7 +332,10 @@ fn hugging_face_name(name: &str) -> Option<String> {
     }
     let (layer, rest) = name.strip_prefix("blk.")?.split_once('.')?;
     let tail = rest.strip_suffix(".weight")?;
-    LAYER_NAMES.iter().find(|(gguf, _)| *gguf == tail).map(|(_, hf)| format!("model.layers.{layer}.{hf}.weight"))
+    LAYER_NAMES
+        .iter()
+        .find(|(gguf, _)| *gguf == tail)
+        .map(|(_, hf)| format!("model.layers.{layer}.{hf}.weight"))
 }
 
 fn half_split_rows(rows: usize, heads: usize) -> Vec<usize> {
@@ -306,7 +354,9 @@ mod tests {
 
     #[test]
     fn names_are_mapped_in_both_directions() {
-        for name in ["token_embd.weight", "blk.12.ffn_gate.weight", "blk.0.attn_output.weight", "output_norm.weight"] {
+        for name in
+            ["token_embd.weight", "blk.12.ffn_gate.weight", "blk.0.attn_output.weight", "output_norm.weight"]
+        {
             assert_eq!(gguf_name(&hugging_face_name(name).unwrap()).unwrap(), name);
         }
         assert_eq!(gguf_name("model.layers.0.self_attn.rotary_emb.inv_freq"), None);

@@ -67,7 +67,11 @@ pub(super) struct RopeParameters {
 impl RopeParameters {
     /// The scaling that these keys state; `None` for the default. `place` is the key of the object, for
     /// errors.
-    pub(super) fn scaling(&self, place: &str, max_position_embeddings: usize) -> Result<Option<RopeScaling>, ConfigProblem> {
+    pub(super) fn scaling(
+        &self,
+        place: &str,
+        max_position_embeddings: usize,
+    ) -> Result<Option<RopeScaling>, ConfigProblem> {
         let field = |key: &str| format!("{place}.{key}");
         if let Some(part) = self.partial_rotary_factor.filter(|part| *part != 1.0) {
             return Err(ConfigProblem::value(
@@ -79,14 +83,26 @@ impl RopeParameters {
         let Some(kind) = self.rope_type.as_deref().or(self.kind.as_deref()) else {
             return match self.factor {
                 None => Ok(None),
-                Some(factor) => Err(ConfigProblem::value(field("factor"), factor, "a rope_type too, which is missing")),
+                Some(factor) => {
+                    Err(ConfigProblem::value(field("factor"), factor, "a rope_type too, which is missing"))
+                }
             };
         };
         if let Some(older) = self.kind.as_deref().filter(|older| *older != kind) {
-            return Err(ConfigProblem::value(field("type"), format!("\"{older}\""), format!("\"{kind}\", as rope_type")));
+            return Err(ConfigProblem::value(
+                field("type"),
+                format!("\"{older}\""),
+                format!("\"{kind}\", as rope_type"),
+            ));
         }
         let needed = |key: &str, value: Option<f64>| {
-            let missing = || ConfigProblem::value(field(key), "missing", format!("a number, since rope_type is \"{kind}\""));
+            let missing = || {
+                ConfigProblem::value(
+                    field(key),
+                    "missing",
+                    format!("a number, since rope_type is \"{kind}\""),
+                )
+            };
             value.ok_or_else(missing)
         };
         Ok(match kind {
@@ -96,19 +112,26 @@ impl RopeParameters {
                 factor: needed("factor", self.factor)?,
                 low_freq_factor: needed("low_freq_factor", self.low_freq_factor)?,
                 high_freq_factor: needed("high_freq_factor", self.high_freq_factor)?,
-                original_max_position_embeddings: self.original_max_position_embeddings.unwrap_or(max_position_embeddings),
+                original_max_position_embeddings: self
+                    .original_max_position_embeddings
+                    .unwrap_or(max_position_embeddings),
             }),
             "longrope" => match (&self.short_factor, &self.long_factor) {
                 (Some(short), Some(long)) if short == long && self.attention_factor == Some(1.0) => {
                     Some(RopeScaling::Factors(short.clone()))
                 }
                 _ => {
-                    let expected = "the same list as short_factor and long_factor, and an attention_factor of 1";
+                    let expected =
+                        "the same list as short_factor and long_factor, and an attention_factor of 1";
                     return Err(ConfigProblem::value(field("rope_type"), "\"longrope\"", expected));
                 }
             },
             other => {
-                return Err(ConfigProblem::value(field("rope_type"), format!("\"{other}\""), "default, linear, llama3 or longrope"));
+                return Err(ConfigProblem::value(
+                    field("rope_type"),
+                    format!("\"{other}\""),
+                    "default, linear, llama3 or longrope",
+                ));
             }
         })
     }
@@ -125,7 +148,9 @@ impl RopeScaling {
     /// ```
     pub fn scale(&self, frequencies: &mut [f32]) {
         match *self {
-            Self::Linear { factor } => frequencies.iter_mut().for_each(|frequency| *frequency /= factor as f32),
+            Self::Linear { factor } => {
+                frequencies.iter_mut().for_each(|frequency| *frequency /= factor as f32)
+            }
             Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
                 let (factor, low, high) = (factor as f32, low_freq_factor as f32, high_freq_factor as f32);
                 let context = original_max_position_embeddings as f32;
@@ -139,7 +164,9 @@ impl RopeScaling {
                     }
                 }
             }
-            Self::Factors(ref factors) => frequencies.iter_mut().zip(factors).for_each(|(frequency, factor)| *frequency /= factor),
+            Self::Factors(ref factors) => {
+                frequencies.iter_mut().zip(factors).for_each(|(frequency, factor)| *frequency /= factor)
+            }
         }
     }
 
@@ -147,13 +174,15 @@ impl RopeScaling {
     pub(super) fn to_json(&self) -> Value {
         match self {
             Self::Linear { factor } => json!({ "rope_type": "linear", "type": "linear", "factor": factor }),
-            Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => json!({
-                "rope_type": "llama3",
-                "factor": factor,
-                "low_freq_factor": low_freq_factor,
-                "high_freq_factor": high_freq_factor,
-                "original_max_position_embeddings": original_max_position_embeddings,
-            }),
+            Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
+                json!({
+                    "rope_type": "llama3",
+                    "factor": factor,
+                    "low_freq_factor": low_freq_factor,
+                    "high_freq_factor": high_freq_factor,
+                    "original_max_position_embeddings": original_max_position_embeddings,
+                })
+            }
             Self::Factors(factors) => {
                 json!({ "rope_type": "longrope", "factor": 1.0, "attention_factor": 1.0, "short_factor": factors, "long_factor": factors })
             }
@@ -169,7 +198,12 @@ impl RopeScaling {
         };
         match self {
             Self::Linear { factor } => positive(&("factor", *factor)),
-            &Self::Llama3 { factor, low_freq_factor: low, high_freq_factor: high, original_max_position_embeddings: context } => {
+            &Self::Llama3 {
+                factor,
+                low_freq_factor: low,
+                high_freq_factor: high,
+                original_max_position_embeddings: context,
+            } => {
                 let numbers = [
                     ("factor", factor),
                     ("low_freq_factor", low),
@@ -183,10 +217,15 @@ impl RopeScaling {
                 numbers.iter().find_map(positive).or_else(less)
             }
             Self::Factors(factors) if factors.len() != head_dim / 2 => {
-                let (got, expected) = (format!("{} factors", factors.len()), format!("{} for heads of {head_dim}", head_dim / 2));
+                let (got, expected) = (
+                    format!("{} factors", factors.len()),
+                    format!("{} for heads of {head_dim}", head_dim / 2),
+                );
                 Some(ConfigProblem::value(field("short_factor"), got, expected))
             }
-            Self::Factors(factors) => factors.iter().find_map(|factor| positive(&("short_factor", f64::from(*factor)))),
+            Self::Factors(factors) => {
+                factors.iter().find_map(|factor| positive(&("short_factor", f64::from(*factor))))
+            }
         }
     }
 }

@@ -47,10 +47,17 @@ impl Shards {
         }
         let text = std::fs::read_to_string(&index).map_err(Error::io(&index))?;
         let header = |problem| Error::Header { path: index.clone(), tensor: None, problem };
-        let map: Index = serde_json::from_str(&text).map_err(|error| header(FormatProblem::refused(error)))?;
+        let map: Index =
+            serde_json::from_str(&text).map_err(|error| header(FormatProblem::refused(error)))?;
         let files: BTreeSet<&String> = map.weight_map.values().collect();
-        if let Some(outside) = files.iter().find(|file| Path::new(file).components().count() != 1 || file.starts_with("..")) {
-            return Err(header(FormatProblem::value("a shard", format!("\"{outside}\""), "the name of a file in the folder of the index")));
+        if let Some(outside) =
+            files.iter().find(|file| Path::new(file).components().count() != 1 || file.starts_with(".."))
+        {
+            return Err(header(FormatProblem::value(
+                "a shard",
+                format!("\"{outside}\""),
+                "the name of a file in the folder of the index",
+            )));
         }
         let shards = files.iter().map(|file| Shard::open(&path.join(file))).collect::<Result<Vec<_>>>()?;
         for (name, file) in &map.weight_map {
@@ -81,13 +88,20 @@ impl Shards {
 
     fn find(&self, name: &str, shape: &[usize]) -> Result<(Encoding, &[u8])> {
         let found = self.shards.iter().find_map(|shard| Some((shard, shard.tensors.get(name)?)));
-        let (shard, info) = found.ok_or_else(|| Error::MissingTensor { path: self.path.clone(), name: name.into() })?;
+        let (shard, info) =
+            found.ok_or_else(|| Error::MissingTensor { path: self.path.clone(), name: name.into() })?;
         check_shape(&shard.path, name, shape, &info.shape)?;
         let encoding = match info.dtype {
             Dtype::F32 => Encoding::F32,
             Dtype::F16 => Encoding::F16,
             Dtype::BF16 => Encoding::Bf16,
-            other => return Err(Error::Dtype { path: shard.path.clone(), name: name.into(), got: format!("{other:?}") }),
+            other => {
+                return Err(Error::Dtype {
+                    path: shard.path.clone(),
+                    name: name.into(),
+                    got: format!("{other:?}"),
+                });
+            }
         };
         Ok((encoding, &shard.bytes[shard.data + info.data_offsets.0..shard.data + info.data_offsets.1]))
     }
@@ -97,25 +111,38 @@ impl Shard {
     /// Maps the file and checks every tensor's range against its length, shape and type.
     fn open(path: &Path) -> Result<Self> {
         let bytes = mapped::map(path)?;
-        let header = |tensor: Option<&str>, problem| Error::Header { path: path.into(), tensor: tensor.map(Into::into), problem };
+        let header = |tensor: Option<&str>, problem| Error::Header {
+            path: path.into(),
+            tensor: tensor.map(Into::into),
+            problem,
+        };
         let file_len = bytes.len() as u64;
-        let truncated = |what: &str, length, start| FormatProblem::Truncated { what: what.into(), length, start, file_len };
+        let truncated = |what: &str, length, start| FormatProblem::Truncated {
+            what: what.into(),
+            length,
+            start,
+            file_len,
+        };
         let Some(length) = bytes.first_chunk().map(|&length| u64::from_le_bytes(length)) else {
             return Err(header(None, truncated("the header's length", 8, 0)));
         };
         if length > MAX_HEADER {
-            return Err(header(None, FormatProblem::value("the header's length", length, format!("at most {MAX_HEADER} bytes"))));
+            return Err(header(
+                None,
+                FormatProblem::value("the header's length", length, format!("at most {MAX_HEADER} bytes")),
+            ));
         }
         if length + 8 > file_len {
             return Err(header(None, truncated("the header", length, 8)));
         }
         let data = length as usize + 8;
-        let mut entries: BTreeMap<String, serde_json::Value> =
-            serde_json::from_slice(&bytes[8..data]).map_err(|error| header(None, FormatProblem::refused(error)))?;
+        let mut entries: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&bytes[8..data])
+            .map_err(|error| header(None, FormatProblem::refused(error)))?;
         entries.remove("__metadata__");
         let (mut tensors, mut extents) = (BTreeMap::new(), Vec::new());
         for (name, entry) in entries {
-            let info: TensorInfo = serde_json::from_value(entry).map_err(|error| header(Some(&name), FormatProblem::refused(error)))?;
+            let info: TensorInfo = serde_json::from_value(entry)
+                .map_err(|error| header(Some(&name), FormatProblem::refused(error)))?;
             let (start, end) = check_range(path, &name, &info, data as u64, file_len)?;
             extents.push((start, end, name.clone()));
             tensors.insert(name, info);
@@ -133,9 +160,16 @@ fn check_range(path: &Path, name: &str, info: &TensorInfo, data: u64, file_len: 
     let got = end.checked_sub(start);
     if expected.is_none() || got != expected {
         let (shape, dtype) = (&info.shape, info.dtype);
-        let expected = expected
-            .map_or_else(|| format!("a shape that fits into memory, not {shape:?}"), |bytes| format!("{bytes} for {shape:?} of {dtype:?}"));
-        return Err(Error::TensorSize { path: path.into(), name: name.into(), expected, got: got.unwrap_or(0) });
+        let expected = expected.map_or_else(
+            || format!("a shape that fits into memory, not {shape:?}"),
+            |bytes| format!("{bytes} for {shape:?} of {dtype:?}"),
+        );
+        return Err(Error::TensorSize {
+            path: path.into(),
+            name: name.into(),
+            expected,
+            got: got.unwrap_or(0),
+        });
     }
     let (start, end) = (start.saturating_add(data), end.saturating_add(data));
     if end > file_len {

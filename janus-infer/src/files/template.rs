@@ -24,7 +24,9 @@ pub enum TemplateProblem {
     #[error("no chat template")]
     Missing,
     /// It is not one of [`ChatTemplate`], and this crate was built without the feature `jinja`.
-    #[error("its chat template is neither mistral-instruct nor chatml: build janus-infer with the feature `jinja` to use any template")]
+    #[error(
+        "its chat template is neither mistral-instruct nor chatml: build janus-infer with the feature `jinja` to use any template"
+    )]
     NeedsJinja,
     /// It fails on an ordinary conversation.
     #[error("its chat template cannot be rendered: {reason}")]
@@ -79,7 +81,8 @@ impl Template {
         }
     }
 
-    /// The ids of a prompt: the conversation so far, whoever wrote the last message, and the generation prompt.
+    /// The ids of a prompt: the conversation so far, whoever wrote the last message, and the generation
+    /// prompt.
     ///
     /// # Errors
     /// Those of [`encode`](Self::encode).
@@ -94,7 +97,8 @@ impl Template {
         }
     }
 
-    /// The ids of a conversation up to the end of the last message's content, so that the model continues that message.
+    /// The ids of a conversation up to the end of the last message's content, so that the model continues
+    /// that message.
     ///
     /// # Errors
     /// Those of [`encode`](Self::encode).
@@ -177,13 +181,16 @@ fn of_gguf(file: &GgufFile) -> Result<Found> {
 fn of_folder(folder: &Path, config: &Path) -> Result<Found> {
     let jinja = folder.join("chat_template.jinja");
     let text = std::fs::read_to_string(config).map_err(Error::io(config))?;
-    let read: TokenizerConfig = parse(&text).map_err(|problem| Error::Config { path: config.into(), problem })?;
+    let read: TokenizerConfig =
+        parse(&text).map_err(|problem| Error::Config { path: config.into(), problem })?;
     let text = if jinja.exists() {
         Some(std::fs::read_to_string(&jinja).map_err(Error::io(&jinja))?)
     } else {
         read.chat_template.and_then(|template| match template {
             TemplateText::One(text) => Some(text),
-            TemplateText::Many(named) => named.into_iter().find(|named| named.name == "default").map(|named| named.template),
+            TemplateText::Many(named) => {
+                named.into_iter().find(|named| named.name == "default").map(|named| named.template)
+            }
         })
     };
     // A token is a text, or an object with the text.
@@ -199,7 +206,8 @@ fn recognise(path: &Path, found: Found, tokenizer: &Tokenizer) -> Result<Templat
     let unknown = |problem| Error::Template { path: path.into(), problem };
     let text = found.text.ok_or_else(|| unknown(TemplateProblem::Missing))?;
     // Folders that this crate writes have the text of a built-in template.
-    let same_text = |built_in: &ChatTemplate| without_inner_spaces(&text) == without_inner_spaces(built_in.jinja());
+    let same_text =
+        |built_in: &ChatTemplate| without_inner_spaces(&text) == without_inner_spaces(built_in.jinja());
     if let Some(built_in) = BUILT_IN.into_iter().find(same_text) {
         return Ok(built_in.into());
     }
@@ -210,12 +218,19 @@ const BUILT_IN: [ChatTemplate; 2] = [ChatTemplate::MistralInstruct, ChatTemplate
 
 /// Removes the spaces inside Jinja's brackets, which have no meaning.
 fn without_inner_spaces(text: &str) -> String {
-    [("{{ ", "{{"), (" }}", "}}"), ("{% ", "{%"), (" %}", "%}")].iter().fold(text.to_string(), |text, (from, to)| text.replace(from, to))
+    [("{{ ", "{{"), (" }}", "}}"), ("{% ", "{%"), (" %}", "%}")]
+        .iter()
+        .fold(text.to_string(), |text, (from, to)| text.replace(from, to))
 }
 
 #[cfg(feature = "jinja")]
-fn own(text: String, tokens: Vec<(String, String)>, tokenizer: &Tokenizer) -> Result<Template, TemplateProblem> {
-    let template = JinjaTemplate::new(text).map_err(|error| TemplateProblem::Invalid { reason: error.to_string() })?;
+fn own(
+    text: String,
+    tokens: Vec<(String, String)>,
+    tokenizer: &Tokenizer,
+) -> Result<Template, TemplateProblem> {
+    let template =
+        JinjaTemplate::new(text).map_err(|error| TemplateProblem::Invalid { reason: error.to_string() })?;
     let own = tokens.into_iter().fold(template, |template, (name, token)| template.with_token(name, token));
     own.check().map_err(|error| TemplateProblem::Fails { reason: error.to_string() })?;
     let built_in = BUILT_IN.into_iter().find(|built_in| agree(*built_in, &own, tokenizer));
@@ -223,7 +238,11 @@ fn own(text: String, tokens: Vec<(String, String)>, tokenizer: &Tokenizer) -> Re
 }
 
 #[cfg(not(feature = "jinja"))]
-fn own(_text: String, _tokens: Vec<(String, String)>, _tokenizer: &Tokenizer) -> Result<Template, TemplateProblem> {
+fn own(
+    _text: String,
+    _tokens: Vec<(String, String)>,
+    _tokenizer: &Tokenizer,
+) -> Result<Template, TemplateProblem> {
     Err(TemplateProblem::NeedsJinja)
 }
 
@@ -256,12 +275,14 @@ fn agree(built_in: ChatTemplate, own: &JinjaTemplate, tokenizer: &Tokenizer) -> 
         }
         let ids = |template: Template| template.encode(messages, tokenizer).ok();
         let expected = ids(own.clone().into());
-        messages.iter().any(|message| message.role == Role::Assistant) || expected.is_some() && ids(built_in.into()) == expected
+        messages.iter().any(|message| message.role == Role::Assistant)
+            || expected.is_some() && ids(built_in.into()) == expected
     };
     // The built-in Mistral template strips the whitespace around contents, as the paper's inference
     // does; ChatML keeps it.
     let spaces = [Message::system(" a "), Message::user("\n b \n")];
-    let keeps_spaces = || own.render(&spaces).ok() == built_in.render(&spaces).ok().map(|rendered| rendered.text());
+    let keeps_spaces =
+        || own.render(&spaces).ok() == built_in.render(&spaces).ok().map(|rendered| rendered.text());
     probes.iter().all(alike) && (built_in != ChatTemplate::ChatMl || keeps_spaces())
 }
 
@@ -298,13 +319,20 @@ mod tests {
 
     #[test]
     fn the_template_of_a_gguf_file_is_read() {
-        assert_eq!(of_file(Value::String(ChatTemplate::ChatMl.jinja().into())).unwrap(), ChatTemplate::ChatMl.into());
+        assert_eq!(
+            of_file(Value::String(ChatTemplate::ChatMl.jinja().into())).unwrap(),
+            ChatTemplate::ChatMl.into()
+        );
         assert!(matches!(of_file(Value::U8(1)), Err(Error::Metadata { key, .. }) if key == TEMPLATE_KEY));
-        let own = "{{ bos_token }}{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}{{ pad_token }}";
+        let own =
+            "{{ bos_token }}{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}{{ pad_token }}";
         let found = of_file(Value::String(own.into()));
         #[cfg(feature = "jinja")]
         {
-            let expected = JinjaTemplate::new(own).unwrap().with_token("bos_token", "<s>").with_token("eos_token", "</s>");
+            let expected = JinjaTemplate::new(own)
+                .unwrap()
+                .with_token("bos_token", "<s>")
+                .with_token("eos_token", "</s>");
             assert_eq!(found.unwrap(), expected.into());
         }
         #[cfg(not(feature = "jinja"))]

@@ -56,7 +56,9 @@ impl Weights {
     /// [`Error::Io`], [`Error::Config`] or [`Error::Metadata`].
     pub fn config(&self) -> Result<ModelConfig> {
         match &self.source {
-            Source::Safetensors(_) if self.path.is_file() => ModelConfig::read(self.path.with_file_name("config.json")),
+            Source::Safetensors(_) if self.path.is_file() => {
+                ModelConfig::read(self.path.with_file_name("config.json"))
+            }
             Source::Safetensors(_) => ModelConfig::read(self.path.join("config.json")),
             Source::Gguf(file) => file.config(),
         }

@@ -5,7 +5,9 @@ use minijinja::{Error, ErrorKind};
 
 /// Formats a time with the directives of Python's `strftime`; `%-d` has no leading zero, as on Linux.
 pub(super) fn format(format: &str, time: &Zoned) -> Result<String, Error> {
-    let unknown = |error: jiff::Error| Error::new(ErrorKind::InvalidOperation, format!("strftime_now: \"{format}\": {error}"));
+    let unknown = |error: jiff::Error| {
+        Error::new(ErrorKind::InvalidOperation, format!("strftime_now: \"{format}\": {error}"))
+    };
     jiff::fmt::strtime::format(format, time).map_err(unknown)
 }
 
@@ -31,7 +33,10 @@ mod tests {
             (4_107_542_400, "Mon Monday 01 Mar March 2100 00 03 060 00:00:00 12 AM 1"),
             (1_764_021_845, "Mon Monday 24 Nov November 2025 25 11 328 22:04:05 10 PM 24"),
         ] {
-            assert_eq!(format("%a %A %d %b %B %Y %y %m %j %H:%M:%S %I %p %-d", &at(seconds, 0)).unwrap(), expected);
+            assert_eq!(
+                format("%a %A %d %b %B %Y %y %m %j %H:%M:%S %I %p %-d", &at(seconds, 0)).unwrap(),
+                expected
+            );
         }
         assert_eq!(format("100%% %F %T", &at(86_399, 0)).unwrap(), "100% 1970-01-01 23:59:59");
         assert_eq!(format("%F %H", &at(86_399, 2)).unwrap(), "1970-01-02 01", "in the zone of the time");

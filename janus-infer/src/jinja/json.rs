@@ -23,7 +23,12 @@ pub(super) fn dumps(value: Value, options: Kwargs) -> Result<String, Error> {
         None => value.serialize(&mut Serializer::with_formatter(&mut out, OneLine)).map_err(failed)?,
         Some(width) => {
             let indent = " ".repeat(width.min(64));
-            value.serialize(&mut Serializer::with_formatter(&mut out, PrettyFormatter::with_indent(indent.as_bytes()))).map_err(failed)?;
+            value
+                .serialize(&mut Serializer::with_formatter(
+                    &mut out,
+                    PrettyFormatter::with_indent(indent.as_bytes()),
+                ))
+                .map_err(failed)?;
         }
     }
     String::from_utf8(out).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))
@@ -38,7 +43,9 @@ fn sorted(value: Value) -> Result<Value, Error> {
             let pairs = keys.into_iter().map(|key| Ok((key.clone(), sorted(value.get_item(&key)?)?)));
             Ok(Value::from_pairs(pairs.collect::<Result<Vec<_>, Error>>()?))
         }
-        ValueKind::Seq => Ok(Value::from_iter(value.try_iter()?.map(sorted).collect::<Result<Vec<_>, Error>>()?)),
+        ValueKind::Seq => {
+            Ok(Value::from_iter(value.try_iter()?.map(sorted).collect::<Result<Vec<_>, Error>>()?))
+        }
         _ => Ok(value),
     }
 }

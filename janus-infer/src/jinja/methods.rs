@@ -3,16 +3,29 @@
 use minijinja::{Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
-/// Calls a method that the engine does not know: those of minijinja's compatibility layer, and a few of strings that it lacks.
-pub(super) fn call(state: &mut State<'_, '_>, value: &Value, method: &str, arguments: &[Value]) -> Result<Value, Error> {
+/// Calls a method that the engine does not know: those of minijinja's compatibility layer, and a few of
+/// strings that it lacks.
+pub(super) fn call(
+    state: &mut State<'_, '_>,
+    value: &Value,
+    method: &str,
+    arguments: &[Value],
+) -> Result<Value, Error> {
     match value.as_str() {
-        Some(text) if matches!(method, "rsplit" | "removeprefix" | "removesuffix") => of_string(text, method, arguments),
+        Some(text) if matches!(method, "rsplit" | "removeprefix" | "removesuffix") => {
+            of_string(text, method, arguments)
+        }
         _ => unknown_method_callback(state, value, method, arguments),
     }
 }
 
 fn of_string(text: &str, method: &str, arguments: &[Value]) -> Result<Value, Error> {
-    let wrong = || Error::new(ErrorKind::InvalidOperation, format!("{method}: the arguments are not those of Python's method"));
+    let wrong = || {
+        Error::new(
+            ErrorKind::InvalidOperation,
+            format!("{method}: the arguments are not those of Python's method"),
+        )
+    };
     let affix = || match arguments {
         [affix] => affix.as_str().ok_or_else(wrong),
         _ => Err(wrong()),
@@ -24,13 +37,19 @@ fn of_string(text: &str, method: &str, arguments: &[Value]) -> Result<Value, Err
             let (separator, most) = match arguments {
                 [] => (None, None),
                 [separator] => (separator.as_str(), None),
-                [separator, most] => (separator.as_str(), Some(i64::try_from(most.clone()).map_err(|_| wrong())?)),
+                [separator, most] => {
+                    (separator.as_str(), Some(i64::try_from(most.clone()).map_err(|_| wrong())?))
+                }
                 _ => return Err(wrong()),
             };
             // As in Python, a negative limit means no limit.
-            let most = most.and_then(|most| usize::try_from(most).ok()).map_or(usize::MAX, |most| most.saturating_add(1));
+            let most = most
+                .and_then(|most| usize::try_from(most).ok())
+                .map_or(usize::MAX, |most| most.saturating_add(1));
             let mut parts: Vec<&str> = match separator {
-                Some("") => return Err(Error::new(ErrorKind::InvalidOperation, "rsplit: the separator is empty")),
+                Some("") => {
+                    return Err(Error::new(ErrorKind::InvalidOperation, "rsplit: the separator is empty"));
+                }
                 Some(separator) => text.rsplitn(most, separator).collect(),
                 None => by_white_space(text, most),
             };
@@ -77,7 +96,10 @@ mod tests {
             ("'x'.removeprefix('y')", "x"),
             ("'x.gguf'.removesuffix('.gguf')", "x"),
             ("'a,b'.split(',') | join('|')", "a|b"),
-            ("{'b': 1, 'a': {'d': 1, 'c': 2}} | tojson(sort_keys=true)", r#"{"a": {"c": 2, "d": 1}, "b": 1}"#),
+            (
+                "{'b': 1, 'a': {'d': 1, 'c': 2}} | tojson(sort_keys=true)",
+                r#"{"a": {"c": 2, "d": 1}, "b": 1}"#,
+            ),
             ("'text' is sequence", "True"),
             ("[1] is sequence", "True"),
             ("3 is sequence", "False"),

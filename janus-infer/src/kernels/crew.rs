@@ -96,7 +96,10 @@ impl Crew {
     }
 
     fn run(&self, pieces: usize, job: &(dyn Fn(usize) + Sync)) {
-        #[expect(unsafe_code, reason = "the threads outlive the borrow of the job, whose lifetime the type `Job` cannot express")]
+        #[expect(
+            unsafe_code,
+            reason = "the threads outlive the borrow of the job, whose lifetime the type `Job` cannot express"
+        )]
         // SAFETY: the transmute extends the lifetime, but the pointer is not used after this call: it
         // returns, or unwinds, only when every piece is finished, and a thread that takes no piece does
         // not read the job. The crew was not busy, so no piece is left or unfinished and no thread reads
@@ -246,7 +249,11 @@ mod tests {
     fn a_panic_in_any_piece_ends_the_work_and_propagates() {
         let pool = pool(3);
         for item in [0, 5, 99] {
-            let work = || pool.install(|| Crew::of_all(|crew| crew.for_each((0..100).collect(), |i: usize| assert_ne!(i, item))));
+            let work = || {
+                pool.install(|| {
+                    Crew::of_all(|crew| crew.for_each((0..100).collect(), |i: usize| assert_ne!(i, item)))
+                })
+            };
             assert!(catch_unwind(AssertUnwindSafe(work)).is_err());
         }
         assert_eq!(pool.install(|| Crew::of_all(Crew::threads)), 3);

@@ -85,7 +85,12 @@ impl Linear {
     fn multiply(&self, x: &[f32], out: &mut [f32], accumulate: Accumulate) {
         for part in &self.parts {
             let panels = part.panels(self.depth, 0, part.columns.div_ceil(LANES));
-            multiply(x, self.depth, panels, Out { columns: part.columns, rows: &mut out[part.start..], stride: self.columns, accumulate });
+            multiply(
+                x,
+                self.depth,
+                panels,
+                Out { columns: part.columns, rows: &mut out[part.start..], stride: self.columns, accumulate },
+            );
         }
     }
 
@@ -114,9 +119,16 @@ impl Linear {
         }
         // The columns of a share are not contiguous in `out`, so they go through a buffer, which is
         // small because there are few rows.
-        let mut parts: Vec<_> = shares.map(|(start, columns, panels)| (start, columns, panels, vec![0f32; rows * columns])).collect();
+        let mut parts: Vec<_> = shares
+            .map(|(start, columns, panels)| (start, columns, panels, vec![0f32; rows * columns]))
+            .collect();
         crew.for_each(parts.iter_mut().collect(), |(_, columns, panels, part)| {
-            multiply(x, depth, *panels, Out { columns: *columns, rows: part, stride: *columns, accumulate: Accumulate::Replace });
+            multiply(
+                x,
+                depth,
+                *panels,
+                Out { columns: *columns, rows: part, stride: *columns, accumulate: Accumulate::Replace },
+            );
         });
         for (start, columns, _, part) in parts {
             for (row, part) in part.chunks_exact(columns).enumerate() {

@@ -78,7 +78,13 @@ pub(crate) struct Work {
 ///
 /// It must be called in a `simd_fn!`.
 #[inline(always)]
-pub(crate) fn product<S: Simd, B: Panels>(simd: S, a: Rows<'_>, b: B, work: &mut Work, store: impl FnMut(usize, usize, &Lanes)) {
+pub(crate) fn product<S: Simd, B: Panels>(
+    simd: S,
+    a: Rows<'_>,
+    b: B,
+    work: &mut Work,
+    store: impl FnMut(usize, usize, &Lanes),
+) {
     // The number of registers for a row of a panel, a constant of each instruction set: only one arm is
     // compiled in.
     match LANES / S::F32_LANES {
@@ -91,7 +97,13 @@ pub(crate) fn product<S: Simd, B: Panels>(simd: S, a: Rows<'_>, b: B, work: &mut
 
 /// Multiplies all panels, one group at a time.
 #[inline(always)]
-fn groups<S: Simd, B: Panels, const R: usize>(simd: S, a: Rows<'_>, b: B, work: &mut Work, mut store: impl FnMut(usize, usize, &Lanes)) {
+fn groups<S: Simd, B: Panels, const R: usize>(
+    simd: S,
+    a: Rows<'_>,
+    b: B,
+    work: &mut Work,
+    mut store: impl FnMut(usize, usize, &Lanes),
+) {
     let longest = if b.decoded() && a.rows <= 2 * TILE_ROWS { DECODED_ROWS } else { STRETCH };
     for first in (0..b.count()).step_by(GROUP) {
         let count = (b.count() - first).min(GROUP);
@@ -106,7 +118,9 @@ fn groups<S: Simd, B: Panels, const R: usize>(simd: S, a: Rows<'_>, b: B, work: 
             }
             // No closures here: a closure that is not inlined is compiled without the vector instructions.
             let mut panels: [&[Lanes]; GROUP] = [&[]; GROUP];
-            for (i, (panel, buffer)) in panels[..count].iter_mut().zip(work.decoded.chunks_exact_mut(len)).enumerate() {
+            for (i, (panel, buffer)) in
+                panels[..count].iter_mut().zip(work.decoded.chunks_exact_mut(len)).enumerate()
+            {
                 *panel = b.rows(simd, first + i, k, buffer);
             }
             group::<S, R>(simd, a, k, &panels[..count], &mut work.sums);

@@ -93,7 +93,9 @@ impl Packed {
     pub(crate) fn pack(code: Option<Code>, matrices: &[Matrix<'_>]) -> Self {
         let rows: usize = matrices.iter().map(|matrix| matrix.rows).sum();
         let (panels, depth) = (rows.div_ceil(LANES), matrices.first().map_or(0, |matrix| matrix.depth));
-        let rows = matrices.iter().flat_map(|matrix| (0..matrix.rows).map(move |row| (matrix.encoding, matrix.row(row))));
+        let rows = matrices
+            .iter()
+            .flat_map(|matrix| (0..matrix.rows).map(move |row| (matrix.encoding, matrix.row(row))));
         let Some(code) = code else {
             let mut lanes = vec![[0.0; LANES]; panels * depth];
             let mut values = vec![0.0; depth];
@@ -202,7 +204,9 @@ impl Panels for PackedPanels<'_> {
                 for out in buffer.as_chunks_mut().0 {
                     let start = at * code.words();
                     let block = &words[start..][..code.words()];
-                    if let Some(later) = words.get(start + PREFETCH_DISTANCE..start + PREFETCH_DISTANCE + code.words()) {
+                    if let Some(later) =
+                        words.get(start + PREFETCH_DISTANCE..start + PREFETCH_DISTANCE + code.words())
+                    {
                         later.iter().for_each(prefetch);
                     }
                     at += step;
@@ -225,7 +229,9 @@ fn decode<S: Simd>(simd: S, code: Code, block: &[Words], out: &mut [Lanes; DECOD
             (Code::Four, [scales, codes @ ..]) => columns.four(scales, codes),
             (Code::FourK, [scale, min, codes @ ..]) => columns.four_k(scale, min, codes),
             (Code::Five, [scale, min, codes @ .., fifth]) => columns.five(scale, min, codes, fifth),
-            (Code::Six, [upper, lower, codes @ .., first, second]) => columns.six(upper, lower, codes, [first, second]),
+            (Code::Six, [upper, lower, codes @ .., first, second]) => {
+                columns.six(upper, lower, codes, [first, second])
+            }
             (Code::Eight, [scale, codes @ ..]) => columns.eight(scale, codes),
             _ => {}
         }
@@ -266,7 +272,11 @@ impl<S: Simd> Columns<'_, S> {
 
     #[inline(always)]
     fn right(&self, words: S::u32s, bits: usize) -> S::u32s {
-        if bits == 0 { words } else { self.simd.wrapping_dyn_shr_u32s(words, self.simd.splat_u32s(bits as u32)) }
+        if bits == 0 {
+            words
+        } else {
+            self.simd.wrapping_dyn_shr_u32s(words, self.simd.splat_u32s(bits as u32))
+        }
     }
 
     #[inline(always)]
@@ -295,7 +305,9 @@ impl<S: Simd> Columns<'_, S> {
         let simd = self.simd;
         let magnitude = simd.transmute_f32s_u32s(self.left(self.and(words, 0x7fff), 13));
         let sign = self.left(self.and(words, 0x8000), 16);
-        simd.transmute_f32s_u32s(simd.or_u32s(simd.transmute_u32s_f32s(self.times(magnitude, TWO_TO_112)), sign))
+        simd.transmute_f32s_u32s(
+            simd.or_u32s(simd.transmute_u32s_f32s(self.times(magnitude, TWO_TO_112)), sign),
+        )
     }
 
     #[inline(always)]
@@ -383,7 +395,8 @@ impl<S: Simd> Columns<'_, S> {
             let low = self.word(words);
             let parts = [low, self.right(low, 16)];
             for j in 0..4 {
-                let number = self.numbers(self.and(parts[j / 2], 255 << (8 * (j % 2))), [128.0, 128.0 * 256.0][j % 2]);
+                let number =
+                    self.numbers(self.and(parts[j / 2], 255 << (8 * (j % 2))), [128.0, 128.0 * 256.0][j % 2]);
                 self.set(4 * i + j, self.simd.mul_f32s(number, scales[j % 2]));
             }
         }

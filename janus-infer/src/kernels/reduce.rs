@@ -89,7 +89,11 @@ mod tests {
             assert_eq!(dot(&a, &b), a.iter().zip(&b).map(|(a, b)| a * b).sum::<f32>());
             assert_eq!(sum(&a), a.iter().sum::<f32>());
             assert_eq!(max(&a), a.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-            assert_eq!(vectorised!(|| dot(&a, &b)), dot(&a, &b), "the instruction set does not change the sum");
+            assert_eq!(
+                vectorised!(|| dot(&a, &b)),
+                dot(&a, &b),
+                "the instruction set does not change the sum"
+            );
         }
     }
 }

@@ -58,8 +58,26 @@ mod tests {
     #[test]
     fn frequencies_are_those_of_transformers_to_the_bit() {
         let bits = |theta| frequencies(theta, 16, None).into_iter().map(f32::to_bits).collect::<Vec<_>>();
-        let of_1e4 = [0x3f80_0000, 0x3ea1_e89b, 0x3dcc_cccd, 0x3d01_86e3, 0x3c23_d70a, 0x3b4f_3e38, 0x3a83_126f, 0x39a5_cb60];
-        let of_1e6 = [0x3f80_0000, 0x3e36_1887, 0x3d01_86e3, 0x3bb8_449c, 0x3a83_126f, 0x393a_7753, 0x3804_a2b2, 0x36bc_b0c1];
+        let of_1e4 = [
+            0x3f80_0000,
+            0x3ea1_e89b,
+            0x3dcc_cccd,
+            0x3d01_86e3,
+            0x3c23_d70a,
+            0x3b4f_3e38,
+            0x3a83_126f,
+            0x39a5_cb60,
+        ];
+        let of_1e6 = [
+            0x3f80_0000,
+            0x3e36_1887,
+            0x3d01_86e3,
+            0x3bb8_449c,
+            0x3a83_126f,
+            0x393a_7753,
+            0x3804_a2b2,
+            0x36bc_b0c1,
+        ];
         assert_eq!((bits(1e4), bits(1e6)), (of_1e4.to_vec(), of_1e6.to_vec()));
     }
 }

@@ -80,7 +80,11 @@ impl KvCache {
         while (shared.len() + owned.len()) * BLOCK < len + tokens {
             owned.push(new(&self.store));
         }
-        Reservation { writer: CacheWriter { layout: self.store.layout(), cache: self, shared, owned, len, tokens }, source, fresh }
+        Reservation {
+            writer: CacheWriter { layout: self.store.layout(), cache: self, shared, owned, len, tokens },
+            source,
+            fresh,
+        }
     }
 }
 
@@ -169,7 +173,8 @@ impl CacheWriter<'_> {
         let (layout, head_dim) = (self.layout, self.layout.head_dim);
         let block = self.owned[position / BLOCK - self.shared.len()].lanes_mut();
         let row = position % BLOCK;
-        for (head, (key, value)) in keys.chunks_exact(head_dim).zip(values.chunks_exact(head_dim)).enumerate() {
+        for (head, (key, value)) in keys.chunks_exact(head_dim).zip(values.chunks_exact(head_dim)).enumerate()
+        {
             let start = layout.keys(layer, head) + row / LANES * head_dim;
             for (lanes, key) in block[start..][..head_dim].iter_mut().zip(key) {
                 lanes[row % LANES] = *key;

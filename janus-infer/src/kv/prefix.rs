@@ -72,7 +72,8 @@ impl PrefixCache {
     /// first, and of those used together the last in the prompt, since blocks after a freed one can no
     /// longer be found.
     pub(crate) fn shrink(&mut self, keep: usize) {
-        let mut idle: Vec<_> = self.idle().map(|(key, entry)| (entry.used, std::cmp::Reverse(entry.depth), *key)).collect();
+        let mut idle: Vec<_> =
+            self.idle().map(|(key, entry)| (entry.used, std::cmp::Reverse(entry.depth), *key)).collect();
         if idle.len() <= keep {
             return;
         }

@@ -105,7 +105,9 @@ impl BlockStore {
         match &self.memory {
             Memory::Host(freed) => {
                 let freed = lock(freed).pop();
-                Slot::Host(freed.unwrap_or_else(|| vec![[0.0; LANES]; self.layout.lanes()].into_boxed_slice()))
+                Slot::Host(
+                    freed.unwrap_or_else(|| vec![[0.0; LANES]; self.layout.lanes()].into_boxed_slice()),
+                )
             }
             Memory::Device(numbers) => {
                 let mut numbers = lock(numbers);

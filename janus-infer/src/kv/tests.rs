@@ -97,7 +97,11 @@ impl Memory for Host {
                 let value = lanes[layout.values(layer, head) + row][element];
                 tokens.extend([(key - offset).to_bits(), (-value - offset).to_bits()]);
             }
-            assert_eq!(tokens.len(), 1, "the keys and values of position {position} come from different tokens");
+            assert_eq!(
+                tokens.len(),
+                1,
+                "the keys and values of position {position} come from different tokens"
+            );
             tokens.into_iter().map(f32::from_bits).next().unwrap()
         };
         (0..cache.len()).map(token).collect()
@@ -152,7 +156,10 @@ fn check(memory: &mut impl Memory, steps: &[Step]) {
                 let needed = cache.needs_block();
                 memory.append(cache, &new);
                 expected.extend(new);
-                assert!(tokens > 1 || needed || memory.store().live() == blocks_before, "needs_block did not announce the new block");
+                assert!(
+                    tokens > 1 || needed || memory.store().live() == blocks_before,
+                    "needs_block did not announce the new block"
+                );
             }
             Step::Fork { sequence } => sequences.push(sequences[sequence % count].clone()),
             Step::Clear { sequence } => {
@@ -182,7 +189,10 @@ fn check(memory: &mut impl Memory, steps: &[Step]) {
     assert_eq!(memory.store().live(), 0);
     // A shared block stays allocated while it is copied: one block more than sequences need.
     let (needed, _) = memory.store().capacity();
-    assert!(needed <= most + 2 + 40usize.div_ceil(BLOCK), "room for {needed} blocks where {most} were in use: freed ones are not reused");
+    assert!(
+        needed <= most + 2 + 40usize.div_ceil(BLOCK),
+        "room for {needed} blocks where {most} were in use: freed ones are not reused"
+    );
 }
 
 proptest! {
@@ -209,9 +219,13 @@ fn sequences_that_are_extended_together_do_not_write_to_a_shared_block() {
     let shared = first.blocks()[0].number();
     let reserved = [first.reserve(1), second.reserve(1)];
     let copies: Vec<_> = reserved.iter().flat_map(Reservation::copies).collect();
-    let written: Vec<u32> = reserved.into_iter().map(|reserved| reserved.copied().number_for_writing(5)).collect();
+    let written: Vec<u32> =
+        reserved.into_iter().map(|reserved| reserved.copied().number_for_writing(5)).collect();
     assert!(written[0] != written[1]);
-    assert!(copies.iter().all(|(from, to)| *from == shared && written.contains(to)), "{copies:?} {written:?}");
+    assert!(
+        copies.iter().all(|(from, to)| *from == shared && written.contains(to)),
+        "{copies:?} {written:?}"
+    );
     assert!(!written.contains(&shared), "the block is written before it is copied: {copies:?} {written:?}");
 }
 

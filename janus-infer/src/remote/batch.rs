@@ -22,12 +22,18 @@ use super::{BatchProblem, Extensions, RemoteError, RemoteOptions, wire};
 /// # Errors
 /// [`RemoteError::DoubledId`] if two requests share an id, [`RemoteError::Request`] if the endpoint does
 /// not support one, [`RemoteError::File`] if the file cannot be written.
-pub fn write(path: impl AsRef<Path>, model: &str, requests: &[ChatRequest], options: &RemoteOptions) -> Result<(), RemoteError> {
+pub fn write(
+    path: impl AsRef<Path>,
+    model: &str,
+    requests: &[ChatRequest],
+    options: &RemoteOptions,
+) -> Result<(), RemoteError> {
     index_by_id(requests)?;
     let mut text = String::new();
     for request in requests {
         let unfit = |problem| RemoteError::Request { id: request.id.clone(), problem };
-        let body = wire::body(model, request, options, options.extensions == Extensions::Known).map_err(unfit)?;
+        let body =
+            wire::body(model, request, options, options.extensions == Extensions::Known).map_err(unfit)?;
         let url = format!("/v1{}", options.endpoint.path());
         let line = json!({ "custom_id": request.id, "method": "POST", "url": url, "body": body });
         let _ = writeln!(text, "{line}");
@@ -55,37 +61,53 @@ struct Response {
 /// [`RemoteError::File`] for a file that cannot be read, [`RemoteError::BatchLine`] for a line that is
 /// not a batch response, or whose id is unknown or repeated, [`RemoteError::DoubledId`] if two requests
 /// share an id.
-pub fn read(path: impl AsRef<Path>, requests: &[ChatRequest]) -> Result<Vec<Result<Vec<Generation>, ModelError>>, RemoteError> {
+pub fn read(
+    path: impl AsRef<Path>,
+    requests: &[ChatRequest],
+) -> Result<Vec<Result<Vec<Generation>, ModelError>>, RemoteError> {
     let path = path.as_ref();
     let cannot_read = |cause| janus_data::Error::Io { path: path.into(), doing: "read the file", cause };
     let text = fs::read_to_string(path).map_err(cannot_read)?;
     let indices = index_by_id(requests)?;
-    let mut answers: Vec<Option<Result<Vec<Generation>, ModelError>>> = requests.iter().map(|_| None).collect();
+    let mut answers: Vec<Option<Result<Vec<Generation>, ModelError>>> =
+        requests.iter().map(|_| None).collect();
     for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty()) {
         let wrong = |problem| RemoteError::BatchLine { path: path.into(), line, problem };
-        let unreadable = |error: serde_json::Error| wrong(BatchProblem::NotAResponse { message: error.to_string() });
+        let unreadable =
+            |error: serde_json::Error| wrong(BatchProblem::NotAResponse { message: error.to_string() });
         let Line { custom_id, response, error } = serde_json::from_str(text).map_err(unreadable)?;
-        let Some(&index) = indices.get(custom_id.as_str()) else { return Err(wrong(BatchProblem::UnknownId { id: custom_id })) };
+        let Some(&index) = indices.get(custom_id.as_str()) else {
+            return Err(wrong(BatchProblem::UnknownId { id: custom_id }));
+        };
         if answers[index].is_some() {
             return Err(wrong(BatchProblem::DoubledId { id: custom_id }));
         }
         let request = &requests[index];
         let answer = match response {
-            Some(Response { status_code: 200, body }) => {
-                wire::read(&body.to_string(), request, None).map(|answer| answer.generations).map_err(error_of)
-            }
-            Some(Response { status_code: status, body }) => {
-                Err(error_of(wire::refusal(&HttpResponse { status, retry_after: None, text: body.to_string() }, None)))
-            }
+            Some(Response { status_code: 200, body }) => wire::read(&body.to_string(), request, None)
+                .map(|answer| answer.generations)
+                .map_err(error_of),
+            Some(Response { status_code: status, body }) => Err(error_of(wire::refusal(
+                &HttpResponse { status, retry_after: None, text: body.to_string() },
+                None,
+            ))),
             None => {
-                let problem = error.map_or(AnswerProblem::Nothing, |error| AnswerProblem::Error { message: error.to_string() });
+                let problem = error.map_or(AnswerProblem::Nothing, |error| AnswerProblem::Error {
+                    message: error.to_string(),
+                });
                 Err(HttpError::Answer { problem }.into())
             }
         };
-        answers[index] = Some(answer.map_err(|source| ModelError::Failed { id: request.id.clone(), source: Box::new(source) }));
+        answers[index] = Some(
+            answer.map_err(|source| ModelError::Failed { id: request.id.clone(), source: Box::new(source) }),
+        );
     }
     let missing = |id: &str| ModelError::NoAnswer { id: id.into() };
-    Ok(answers.into_iter().zip(requests).map(|(answer, request)| answer.unwrap_or_else(|| Err(missing(&request.id)))).collect())
+    Ok(answers
+        .into_iter()
+        .zip(requests)
+        .map(|(answer, request)| answer.unwrap_or_else(|| Err(missing(&request.id))))
+        .collect())
 }
 
 /// The error of the only attempt: a batch is not retried.
@@ -123,8 +145,15 @@ mod tests {
         let (input, output) = (folder.path().join("in.jsonl"), folder.path().join("out.jsonl"));
         let requests = [request("a"), request("b"), request("c"), request("d")];
         write(&input, "m", &requests, &RemoteOptions::new("http://localhost/v1")).unwrap();
-        let lines: Vec<Value> = fs::read_to_string(&input).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!((&lines[1]["custom_id"], &lines[1]["body"]["messages"][0]["content"]), (&json!("b"), &json!("b")));
+        let lines: Vec<Value> = fs::read_to_string(&input)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(
+            (&lines[1]["custom_id"], &lines[1]["body"]["messages"][0]["content"]),
+            (&json!("b"), &json!("b"))
+        );
         assert_eq!((&lines[0]["url"], &lines[0]["method"]), (&json!("/v1/chat/completions"), &json!("POST")));
 
         let good = |id: &str| {
@@ -134,14 +163,28 @@ mod tests {
         let bad = json!({ "custom_id": "b", "response": { "status_code": 400, "body": { "error": { "message": "too long" } } } });
         fs::write(&output, format!("{}\n{bad}\n\n{}\n", good("d"), good("a"))).unwrap();
         let answers = read(&output, &requests).unwrap();
-        let text = |index: usize| answers[index].as_ref().map(|generations| generations[0].text.as_str()).ok();
+        let text =
+            |index: usize| answers[index].as_ref().map(|generations| generations[0].text.as_str()).ok();
         assert_eq!([text(0), text(1), text(2), text(3)], [Some("to a"), None, None, Some("to d")]);
         assert!(matches!(&answers[2], Err(ModelError::NoAnswer { .. })));
 
         fs::write(&output, good("z")).unwrap();
-        assert!(read(&output, &requests).unwrap_err().to_string().contains("out.jsonl, line 1: no request has the id \"z\""));
+        assert!(
+            read(&output, &requests)
+                .unwrap_err()
+                .to_string()
+                .contains("out.jsonl, line 1: no request has the id \"z\"")
+        );
         fs::write(&output, format!("{}\n{}", good("a"), good("a"))).unwrap();
-        assert!(read(&output, &requests).unwrap_err().to_string().contains("out.jsonl, line 2: an earlier line has the id \"a\" too"));
-        assert!(write(&input, "m", &[request("a"), request("a")], &RemoteOptions::new("http://localhost/v1")).is_err());
+        assert!(
+            read(&output, &requests)
+                .unwrap_err()
+                .to_string()
+                .contains("out.jsonl, line 2: an earlier line has the id \"a\" too")
+        );
+        assert!(
+            write(&input, "m", &[request("a"), request("a")], &RemoteOptions::new("http://localhost/v1"))
+                .is_err()
+        );
     }
 }

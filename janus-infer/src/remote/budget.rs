@@ -164,7 +164,10 @@ mod tests {
         let (first, second) = (budget.reserve(&MOST).unwrap(), budget.reserve(&MOST).unwrap());
         first.settle(Some(&Tokens { prompt: 100_000, completion: 50_000 }));
         second.settle(None);
-        assert_eq!(budget.usage(), Usage { requests: 2, prompt_tokens: 200_000, completion_tokens: 150_000, cost: 6.5 });
+        assert_eq!(
+            budget.usage(),
+            Usage { requests: 2, prompt_tokens: 200_000, completion_tokens: 150_000, cost: 6.5 }
+        );
         let error = budget.reserve(&MOST).unwrap_err();
         assert!(matches!(error, RemoteError::Budget { cost: 4.0, .. }), "{error}");
         budget.reserve(&Tokens { prompt: 1, completion: 1 }).unwrap().release();

@@ -12,7 +12,9 @@ pub enum RemoteError {
     #[error(transparent)]
     Http(#[from] HttpError),
     /// The request might exceed the budget.
-    #[error("not sent: {spent:.4} of the budget of {budget:.4} is spent, and this request may cost {cost:.4}")]
+    #[error(
+        "not sent: {spent:.4} of the budget of {budget:.4} is spent, and this request may cost {cost:.4}"
+    )]
     Budget {
         /// Spent so far.
         spent: f64,

@@ -13,9 +13,25 @@ use super::{Endpoint, NoAnswer, RemoteError, RemoteOptions, RequestProblem};
 /// whose value has no effect) are left out, since some APIs refuse unknown fields. If the server supports
 /// top-k, min-p and the repetition penalty (`extended`), these are always sent, since the server's
 /// defaults may not be neutral.
-pub(super) fn body(model: &str, request: &ChatRequest, options: &RemoteOptions, extended: bool) -> Result<Value, RequestProblem> {
-    let SamplingParams { temperature, top_p, top_k, min_p, repetition_penalty, max_tokens, n, seed, stop, logprobs, top_logprobs } =
-        &request.sampling;
+pub(super) fn body(
+    model: &str,
+    request: &ChatRequest,
+    options: &RemoteOptions,
+    extended: bool,
+) -> Result<Value, RequestProblem> {
+    let SamplingParams {
+        temperature,
+        top_p,
+        top_k,
+        min_p,
+        repetition_penalty,
+        max_tokens,
+        n,
+        seed,
+        stop,
+        logprobs,
+        top_logprobs,
+    } = &request.sampling;
     let (input, content) = match (options.endpoint, &request.messages[..]) {
         (Endpoint::Chat, messages) => ("messages", json!(messages)),
         (Endpoint::Completions, _) if *logprobs => return Err(RequestProblem::Logprobs),
@@ -47,7 +63,10 @@ pub(super) fn body(model: &str, request: &ChatRequest, options: &RemoteOptions, 
 /// special tokens.
 pub(super) fn most_tokens(request: &ChatRequest) -> Tokens {
     let prompt: usize = request.messages.iter().map(|Message { content, .. }| content.len() + 16).sum();
-    Tokens { prompt: prompt as u64 + 16, completion: (request.sampling.max_tokens * request.sampling.n) as u64 }
+    Tokens {
+        prompt: prompt as u64 + 16,
+        completion: (request.sampling.max_tokens * request.sampling.n) as u64,
+    }
 }
 
 /// An estimate of the tokens of a request, as rate limits count them.
@@ -113,12 +132,17 @@ impl Content {
     fn text(self) -> Option<String> {
         match self {
             Self::Text(text) => Some(text),
-            Self::Parts(parts) => parts.into_iter().map(|part| part.text).collect::<Option<Vec<_>>>().map(|texts| texts.concat()),
+            Self::Parts(parts) => parts
+                .into_iter()
+                .map(|part| part.text)
+                .collect::<Option<Vec<_>>>()
+                .map(|texts| texts.concat()),
         }
     }
 }
 
-/// Reads a `finish_reason`. Servers have names of their own for an answer that is complete ("eos", an empty text), so an unknown one is.
+/// Reads a `finish_reason`. Servers have names of their own for an answer that is complete ("eos", an empty
+/// text), so an unknown one is.
 fn finish_reason(reason: Option<&Value>) -> Result<FinishReason, String> {
     let reason = reason.and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase();
     match reason.as_str() {
@@ -165,13 +189,18 @@ pub(super) fn is_extended(models: &str, model: &str) -> bool {
 /// Reads the response to a request. A response that is not valid JSON may be retried; a valid one
 /// without the requested completions is not. The API key is redacted in texts of the response that
 /// errors quote.
-pub(super) fn read(text: &str, request: &ChatRequest, key: Option<&ApiKey>) -> Result<Answer, Failed<RemoteError>> {
+pub(super) fn read(
+    text: &str,
+    request: &ChatRequest,
+    key: Option<&ApiKey>,
+) -> Result<Answer, Failed<RemoteError>> {
     let unreadable = |error: serde_json::Error| {
         let problem = AnswerProblem::Json { expected: "completion", message: error.to_string() };
         Failed::Again(HttpError::Answer { problem: problem.redacted(key) }, None)
     };
     let no_answer = |problem: NoAnswer| Failed::Final(RemoteError::NoAnswer(problem.redacted(key)));
-    let Completion { choices, error, usage } = serde_json::from_str::<Completion>(text).map_err(unreadable)?;
+    let Completion { choices, error, usage } =
+        serde_json::from_str::<Completion>(text).map_err(unreadable)?;
     let mut choices = match (choices, error) {
         (Some(choices), _) => choices,
         (None, Some(error)) if !error.is_null() => return Err(error_in_success(text, &error, key)),
@@ -187,30 +216,41 @@ pub(super) fn read(text: &str, request: &ChatRequest, key: Option<&ApiKey>) -> R
     choices.sort_by_key(|choice| choice.index);
     choices.iter_mut().enumerate().for_each(|(place, choice)| choice.index = place);
     let usage = usage.and_then(tokens);
-    let (prompt_tokens, completion_tokens) = usage.as_ref().map_or((0, 0), |used| (used.prompt as usize, used.completion as usize));
+    let (prompt_tokens, completion_tokens) =
+        usage.as_ref().map_or((0, 0), |used| (used.prompt as usize, used.completion as usize));
     let generation = |choice: WireChoice| -> Result<Generation, Failed<RemoteError>> {
         let WireChoice { index, message, text, finish_reason, logprobs } = choice;
-        let finish_reason = self::finish_reason(finish_reason.as_ref()).map_err(|reason| no_answer(NoAnswer::Ended { reason }))?;
-        let (content, refusal) = message.map_or((text, None), |message| (message.content.and_then(Content::text), message.refusal));
-        let text = content.ok_or_else(|| no_answer(refusal.map_or(NoAnswer::NoText, |text| NoAnswer::Refused { text })))?;
-        let tokens = logprobs.and_then(|logprobs| serde_json::from_value::<WireLogprobs>(logprobs).ok()?.content);
+        let finish_reason = self::finish_reason(finish_reason.as_ref())
+            .map_err(|reason| no_answer(NoAnswer::Ended { reason }))?;
+        let (content, refusal) = message
+            .map_or((text, None), |message| (message.content.and_then(Content::text), message.refusal));
+        let text = content
+            .ok_or_else(|| no_answer(refusal.map_or(NoAnswer::NoText, |text| NoAnswer::Refused { text })))?;
+        let tokens =
+            logprobs.and_then(|logprobs| serde_json::from_value::<WireLogprobs>(logprobs).ok()?.content);
         let token = |WireToken { logprob, top_logprobs }| TokenLogprob::new(logprob).with_top(top_logprobs);
         // The usage is the total of all samples, and is divided among them.
         let completion_tokens = completion_tokens / n + usize::from(index < completion_tokens % n);
         let logprobs = tokens.map(|tokens| tokens.into_iter().map(token).collect::<Vec<_>>());
-        Ok(Generation::new(text).with_finish_reason(finish_reason).with_tokens(prompt_tokens, completion_tokens).with_logprobs(logprobs))
+        Ok(Generation::new(text)
+            .with_finish_reason(finish_reason)
+            .with_tokens(prompt_tokens, completion_tokens)
+            .with_logprobs(logprobs))
     };
     Ok(Answer { generations: choices.into_iter().map(generation).collect::<Result<_, _>>()?, usage })
 }
 
-/// An error in a response whose status is a success, as gateways send it. A code that is an HTTP status counts as the status; otherwise
-/// another attempt may help.
+/// An error in a response whose status is a success, as gateways send it. A code that is an HTTP status
+/// counts as the status; otherwise another attempt may help.
 fn error_in_success(text: &str, error: &Value, key: Option<&ApiKey>) -> Failed<RemoteError> {
     let code = error["code"].as_u64().or_else(|| error["code"].as_str()?.parse().ok());
     let reply = HttpResponse { status: 200, retry_after: None, text: text.into() };
     match code.and_then(|code| u16::try_from(code).ok()).filter(|code| (400..600).contains(code)) {
         Some(status) => refusal(&HttpResponse { status, ..reply }, key),
-        None => Failed::Again(HttpError::Answer { problem: AnswerProblem::Error { message: reply.message(key) } }, None),
+        None => Failed::Again(
+            HttpError::Answer { problem: AnswerProblem::Error { message: reply.message(key) } },
+            None,
+        ),
     }
 }
 
@@ -250,7 +290,10 @@ mod tests {
         };
         let options = RemoteOptions { send_seed: true, max_completion_tokens: true, ..options };
         let sent = body("m", &request(all), &options, false).unwrap();
-        assert_eq!((&sent["seed"], &sent["top_logprobs"], &sent["repetition_penalty"]), (&json!(i64::MAX), &json!(5), &json!(1.03)));
+        assert_eq!(
+            (&sent["seed"], &sent["top_logprobs"], &sent["repetition_penalty"]),
+            (&json!(i64::MAX), &json!(5), &json!(1.03))
+        );
         assert!(sent.get("max_tokens").is_none() && sent["max_completion_tokens"] == 1024);
     }
 
@@ -264,13 +307,29 @@ mod tests {
         };
         let text = |sampling| ChatRequest::new("a", [Message::user("so ")]).with_sampling(sampling);
         let sent = body("m", &text(SamplingParams::greedy(9)), &completions, false).unwrap();
-        assert_eq!(sent, json!({ "model": "m", "prompt": "so ", "temperature": 0.0, "top_p": 1.0, "max_tokens": 9 }));
-        assert!(body("m", &request(SamplingParams::greedy(9)), &completions, false).unwrap_err() == RequestProblem::Messages { got: 2 });
-        assert!(body("m", &text(SamplingParams { logprobs: true, ..SamplingParams::greedy(9) }), &completions, false).is_err());
-        let answer =
-            r#"{"object": "text_completion", "choices": [{"index": 0, "text": "be it", "logprobs": null, "finish_reason": "length"}]}"#;
+        assert_eq!(
+            sent,
+            json!({ "model": "m", "prompt": "so ", "temperature": 0.0, "top_p": 1.0, "max_tokens": 9 })
+        );
+        assert!(
+            body("m", &request(SamplingParams::greedy(9)), &completions, false).unwrap_err()
+                == RequestProblem::Messages { got: 2 }
+        );
+        assert!(
+            body(
+                "m",
+                &text(SamplingParams { logprobs: true, ..SamplingParams::greedy(9) }),
+                &completions,
+                false
+            )
+            .is_err()
+        );
+        let answer = r#"{"object": "text_completion", "choices": [{"index": 0, "text": "be it", "logprobs": null, "finish_reason": "length"}]}"#;
         let Answer { generations, .. } = read(answer, &text(SamplingParams::greedy(9)), None).unwrap();
-        assert_eq!((generations[0].text.as_str(), generations[0].finish_reason), ("be it", FinishReason::Length));
+        assert_eq!(
+            (generations[0].text.as_str(), generations[0].finish_reason),
+            ("be it", FinishReason::Length)
+        );
     }
 
     #[test]
@@ -282,7 +341,10 @@ mod tests {
         let two = request(SamplingParams { n: 2, ..SamplingParams::greedy(4) });
         let Answer { generations, usage } = read(text, &two, None).unwrap();
         assert_eq!((generations[0].text.as_str(), generations[0].completion_tokens), ("a", 3));
-        assert_eq!((generations[1].finish_reason, generations[1].completion_tokens), (FinishReason::Length, 2));
+        assert_eq!(
+            (generations[1].finish_reason, generations[1].completion_tokens),
+            (FinishReason::Length, 2)
+        );
         assert_eq!(generations[0].logprobs.as_ref().unwrap()[0].top, [TopLogprob::new("a", -0.5)]);
         assert_eq!(usage, Some(Tokens { prompt: 7, completion: 5 }));
         assert!(read(text, &request(SamplingParams::greedy(4)), None).is_err(), "one was requested");
@@ -292,7 +354,9 @@ mod tests {
     fn a_paid_text_is_kept_whatever_surrounds_it() {
         let read_one = |choice: &str, rest: &str| {
             let text = format!(r#"{{"choices": [{choice}]{rest}}}"#);
-            read(&text, &request(SamplingParams::greedy(4)), None).map(|answer| (answer.generations[0].clone(), answer.usage)).ok()
+            read(&text, &request(SamplingParams::greedy(4)), None)
+                .map(|answer| (answer.generations[0].clone(), answer.usage))
+                .ok()
         };
         for (reason, expected) in [
             (r#""eos""#, FinishReason::Stop),
@@ -305,7 +369,9 @@ mod tests {
             (r#""MAX_TOKENS""#, FinishReason::Length),
             (r#""max_output_tokens""#, FinishReason::Length),
         ] {
-            let (found, _) = read_one(&format!(r#"{{"message": {{"content": "x"}}, "finish_reason": {reason}}}"#), "").unwrap();
+            let (found, _) =
+                read_one(&format!(r#"{{"message": {{"content": "x"}}, "finish_reason": {reason}}}"#), "")
+                    .unwrap();
             assert_eq!((found.text.as_str(), found.finish_reason), ("x", expected), "{reason}");
         }
         let choice = r#"{"message": {"content": "x"}, "logprobs": {"content": 3}}"#;
@@ -313,10 +379,13 @@ mod tests {
             let (found, used) = read_one(choice, &format!(r#", "usage": {usage}"#)).unwrap();
             assert_eq!((found.text.as_str(), found.logprobs, used), ("x", None, None), "{usage}");
         }
-        let parts = r#"{"message": {"content": [{"type": "text", "text": "a "}, {"type": "text", "text": "kite"}]}}"#;
+        let parts =
+            r#"{"message": {"content": [{"type": "text", "text": "a "}, {"type": "text", "text": "kite"}]}}"#;
         assert_eq!(read_one(parts, "").unwrap().0.text, "a kite");
         let two = r#"{"choices": [{"message": {"content": "a"}}, {"message": {"content": "b"}}]}"#;
-        let two = read(two, &request(SamplingParams { n: 2, ..SamplingParams::greedy(4) }), None).unwrap().generations;
+        let two = read(two, &request(SamplingParams { n: 2, ..SamplingParams::greedy(4) }), None)
+            .unwrap()
+            .generations;
         assert_eq!([two[0].text.as_str(), &two[1].text], ["a", "b"], "without indices");
     }
 
@@ -329,23 +398,39 @@ mod tests {
         };
         let overloaded = failed(r#"{"error": {"message": "overloaded"}}"#);
         assert_eq!(overloaded, ("invalid response from the server: overloaded".into(), true));
-        assert_eq!(failed(r#"{"error": {"message": "busy", "code": 502}}"#), ("the server answered 502: busy".into(), true));
-        assert_eq!(failed(r#"{"error": {"message": "flagged", "code": "403"}}"#), ("the server answered 403: flagged".into(), false));
+        assert_eq!(
+            failed(r#"{"error": {"message": "busy", "code": 502}}"#),
+            ("the server answered 502: busy".into(), true)
+        );
+        assert_eq!(
+            failed(r#"{"error": {"message": "flagged", "code": "403"}}"#),
+            ("the server answered 403: flagged".into(), false)
+        );
     }
 
     #[test]
     fn extended_parameters_are_always_sent_to_a_server_that_supports_them() {
         let options = RemoteOptions::new("http://localhost/v1");
         let sent = body("m", &request(SamplingParams::greedy(9)), &options, true).unwrap();
-        assert_eq!([&sent["top_k"], &sent["min_p"], &sent["repetition_penalty"]], [&json!(-1), &json!(0.0), &json!(1.0)]);
-        let sent = body("m", &request(SamplingParams { top_k: 3, ..SamplingParams::greedy(9) }), &options, true).unwrap();
+        assert_eq!(
+            [&sent["top_k"], &sent["min_p"], &sent["repetition_penalty"]],
+            [&json!(-1), &json!(0.0), &json!(1.0)]
+        );
+        let sent =
+            body("m", &request(SamplingParams { top_k: 3, ..SamplingParams::greedy(9) }), &options, true)
+                .unwrap();
         assert_eq!(sent["top_k"], 3);
-        let models = |id: &str, owner: &str| json!({ "object": "list", "data": [{ "id": id, "owned_by": owner }] }).to_string();
+        let models = |id: &str, owner: &str| {
+            json!({ "object": "list", "data": [{ "id": id, "owned_by": owner }] }).to_string()
+        };
         for (models, expected) in [
             (models("m", "janus"), true),
             (models("other", "vllm"), true),
             (models("m", "openai"), false),
-            (r#"{"data": [{"id": "x", "owned_by": "vllm"}, {"id": "m", "owned_by": "someone"}]}"#.into(), false),
+            (
+                r#"{"data": [{"id": "x", "owned_by": "vllm"}, {"id": "m", "owned_by": "someone"}]}"#.into(),
+                false,
+            ),
             (r#"{"data": []}"#.into(), false),
             ("<html>".into(), false),
         ] {
@@ -360,7 +445,12 @@ mod tests {
             Err(Failed::Final(RemoteError::NoAnswer(_))) => false,
             _ => panic!("{text}"),
         };
-        for unreadable in ["", "<html>", "{}", r#"{"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}{"choices": []}"#] {
+        for unreadable in [
+            "",
+            "<html>",
+            "{}",
+            r#"{"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}{"choices": []}"#,
+        ] {
             assert!(again(unreadable), "{unreadable}");
         }
         for no_answer in [
@@ -394,15 +484,22 @@ mod tests {
     #[test]
     fn a_refusal_says_why_and_never_the_key() {
         let key = ApiKey::new("sk-123").unwrap();
-        let message = |status, text: &str| match refusal(&HttpResponse { status, retry_after: None, text: text.into() }, Some(&key)) {
+        let message = |status, text: &str| match refusal(
+            &HttpResponse { status, retry_after: None, text: text.into() },
+            Some(&key),
+        ) {
             Failed::Final(error) => (error.to_string(), false),
             Failed::Again(error, _) => (error.to_string(), false),
             Failed::Closes(error) => (error.to_string(), true),
         };
-        assert_eq!(message(401, "wrong key sk-123"), ("the server answered 401: the key is refused".into(), true));
+        assert_eq!(
+            message(401, "wrong key sk-123"),
+            ("the server answered 401: the key is refused".into(), true)
+        );
         let flagged = message(403, r#"{"error": {"message": "the input was flagged"}}"#);
         assert_eq!(flagged, ("the server answered 403: the input was flagged".into(), false));
-        let busy = message(429, r#"{"error": {"message": "slow\ndown, sk-123", "code": "rate_limit_exceeded"}}"#);
+        let busy =
+            message(429, r#"{"error": {"message": "slow\ndown, sk-123", "code": "rate_limit_exceeded"}}"#);
         assert_eq!(busy, ("the server answered 429: slow down, [key]".into(), false));
         assert!(message(429, r#"{"error": {"message": "pay", "code": "insufficient_quota"}}"#).1);
         assert_eq!(message(500, "").0, "the server answered 500: nothing");

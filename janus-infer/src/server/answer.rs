@@ -29,10 +29,16 @@ pub(super) struct Answer {
 impl Answer {
     /// The whole response. `choices` are the generations with extra fields for each; `used` are all
     /// generations, for the usage.
-    pub fn whole<'a>(&self, choices: impl Iterator<Item = (&'a Generation, Value)>, used: &[Generation], engine: &Engine) -> Value {
+    pub fn whole<'a>(
+        &self,
+        choices: impl Iterator<Item = (&'a Generation, Value)>,
+        used: &[Generation],
+        engine: &Engine,
+    ) -> Value {
         let choice = |(index, (generation, extra)): (usize, (&Generation, Value))| {
             let Generation { text, finish_reason, logprobs, .. } = generation;
-            let logprobs = logprobs.as_deref().map(|logprobs| self.logprobs(logprobs, &mut Offset::default(), engine));
+            let logprobs =
+                logprobs.as_deref().map(|logprobs| self.logprobs(logprobs, &mut Offset::default(), engine));
             let reason = finish_reason.as_str();
             let mut choice = match self.protocol {
                 Protocol::Chat => json!({
@@ -41,7 +47,9 @@ impl Answer {
                     "logprobs": logprobs,
                     "finish_reason": reason,
                 }),
-                Protocol::Completion => json!({ "index": index, "text": text, "logprobs": logprobs, "finish_reason": reason }),
+                Protocol::Completion => {
+                    json!({ "index": index, "text": text, "logprobs": logprobs, "finish_reason": reason })
+                }
             };
             merge(&mut choice, extra);
             choice
@@ -70,8 +78,16 @@ impl Answer {
     }
 
     /// A chunk with new text; `offset` is the offset of the sample's next token.
-    pub fn text(&self, sample: usize, text: String, logprobs: &[TokenLogprob], offset: &mut Offset, engine: &Engine) -> Value {
-        let logprobs = if logprobs.is_empty() { Value::Null } else { self.logprobs(logprobs, offset, engine) };
+    pub fn text(
+        &self,
+        sample: usize,
+        text: String,
+        logprobs: &[TokenLogprob],
+        offset: &mut Offset,
+        engine: &Engine,
+    ) -> Value {
+        let logprobs =
+            if logprobs.is_empty() { Value::Null } else { self.logprobs(logprobs, offset, engine) };
         self.chunk(sample, json!({ "content": text }), logprobs, None)
     }
 
@@ -101,10 +117,18 @@ impl Answer {
         }
     }
 
-    fn chunk(&self, sample: usize, delta: Value, logprobs: Value, finish_reason: Option<FinishReason>) -> Value {
+    fn chunk(
+        &self,
+        sample: usize,
+        delta: Value,
+        logprobs: Value,
+        finish_reason: Option<FinishReason>,
+    ) -> Value {
         let finish_reason = finish_reason.map(FinishReason::as_str);
         let choice = match self.protocol {
-            Protocol::Chat => json!({ "index": sample, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason }),
+            Protocol::Chat => {
+                json!({ "index": sample, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason })
+            }
             Protocol::Completion => {
                 let text = delta["content"].as_str().unwrap_or_default();
                 json!({ "index": sample, "text": text, "logprobs": logprobs, "finish_reason": finish_reason })
@@ -131,7 +155,8 @@ impl Answer {
                 let content: Vec<Value> = texts
                     .zip(logprobs)
                     .map(|(text, token)| {
-                        let top: Vec<Value> = token.top.iter().map(|top| chat_token(&top.token, top.logprob)).collect();
+                        let top: Vec<Value> =
+                            token.top.iter().map(|top| chat_token(&top.token, top.logprob)).collect();
                         let mut entry = chat_token(&text, token.logprob);
                         entry["top_logprobs"] = json!(top);
                         entry
@@ -141,11 +166,18 @@ impl Answer {
             }
             Protocol::Completion => {
                 let tokens: Vec<String> = texts.collect();
-                let offsets: Vec<usize> =
-                    tokens.iter().zip(logprobs).map(|(text, token)| offset.next(token.id, text, engine.tokenizer())).collect();
+                let offsets: Vec<usize> = tokens
+                    .iter()
+                    .zip(logprobs)
+                    .map(|(text, token)| offset.next(token.id, text, engine.tokenizer()))
+                    .collect();
                 let values: Vec<f64> = logprobs.iter().map(|token| token.logprob).collect();
                 let top = |token: &TokenLogprob| -> Value {
-                    token.top.iter().map(|TopLogprob { token, logprob, .. }| (token.clone(), json!(logprob))).collect()
+                    token
+                        .top
+                        .iter()
+                        .map(|TopLogprob { token, logprob, .. }| (token.clone(), json!(logprob)))
+                        .collect()
                 };
                 let top: Vec<Value> = logprobs.iter().map(top).collect();
                 json!({ "tokens": tokens, "token_logprobs": values, "top_logprobs": top, "text_offset": offsets })

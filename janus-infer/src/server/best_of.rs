@@ -35,7 +35,8 @@ impl Scorer {
         candidates: &[Generation],
         place: Arc<OwnedSemaphorePermit>,
     ) -> Result<Vec<f32>, ApiError> {
-        let conversation = |candidate: &Generation| [messages, &[Message::assistant(candidate.text.as_str())]].concat();
+        let conversation =
+            |candidate: &Generation| [messages, &[Message::assistant(candidate.text.as_str())]].concat();
         let conversations: Vec<_> = candidates.iter().map(conversation).collect();
         let guard = Arc::clone(&self.lock).lock_owned().await;
         let model = Arc::clone(&self.model);
@@ -52,13 +53,18 @@ impl Scorer {
             let _ = sender.send(rewards);
         });
         // A panic of the reward model drops the sender.
-        let rewards: Result<Vec<f32>, ModelError> = receiver.await.map_err(|_| failed("it panicked"))?.into_iter().collect();
+        let rewards: Result<Vec<f32>, ModelError> =
+            receiver.await.map_err(|_| failed("it panicked"))?.into_iter().collect();
         let rewards = rewards.map_err(|error| match &error {
             ModelError::TooLong { .. } => ApiError::model(&error, "messages"),
             error => failed(&error.to_string()),
         })?;
         if rewards.len() != candidates.len() {
-            return Err(failed(&format!("it returned {} rewards for {} candidates", rewards.len(), candidates.len())));
+            return Err(failed(&format!(
+                "it returned {} rewards for {} candidates",
+                rewards.len(),
+                candidates.len()
+            )));
         }
         // Choosing among the other candidates would be a different sampler.
         match rewards.iter().position(|reward| reward.is_nan()) {

@@ -18,11 +18,17 @@ const DRAIN_BYTES: usize = 16 << 20;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A request's body.
-pub(super) trait RequestBody: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send {}
+pub(super) trait RequestBody:
+    Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send
+{
+}
 impl<B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send> RequestBody for B {}
 
 /// Reads the whole body.
-pub(super) async fn read(body: Pin<&mut impl RequestBody>, options: &ServerOptions) -> Result<Bytes, ApiError> {
+pub(super) async fn read(
+    body: Pin<&mut impl RequestBody>,
+    options: &ServerOptions,
+) -> Result<Bytes, ApiError> {
     let limit = options.body_bytes;
     let too_large = || {
         let message = format!("the body has more than {limit} bytes, the limit of this server");
@@ -34,7 +40,9 @@ pub(super) async fn read(body: Pin<&mut impl RequestBody>, options: &ServerOptio
     match tokio::time::timeout(options.body_timeout, Limited::new(body, limit).collect()).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(error)) => Err(ApiError::new(StatusCode::BAD_REQUEST, format!("the body could not be read: {error}"))),
+        Ok(Err(error)) => {
+            Err(ApiError::new(StatusCode::BAD_REQUEST, format!("the body could not be read: {error}")))
+        }
         Err(_) => {
             let message = format!("the body did not arrive within {:?}", options.body_timeout);
             Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, message).code("request_timeout"))

@@ -77,7 +77,10 @@ impl ApiError {
     /// The queue is full (429).
     pub fn busy(limit: usize, retry_after: u64) -> Self {
         let message = format!("the queue is full with {limit} requests: try again in {retry_after} s");
-        Self { retry_after: Some(retry_after), ..Self::new(StatusCode::TOO_MANY_REQUESTS, message).code("rate_limit_exceeded") }
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, message).code("rate_limit_exceeded")
+        }
     }
 
     /// The engine's thread is gone (503).
@@ -91,7 +94,9 @@ impl ApiError {
             ModelError::Invalid { rule, .. } => Self::field(prompt, rule.to_string()),
             ModelError::Request { reason, .. } => Self::field(prompt, reason.as_str()),
             ModelError::TooLong { prompt_tokens, context, .. } => {
-                let message = format!("the prompt has {prompt_tokens} tokens and the model's context is {context}: shorten it");
+                let message = format!(
+                    "the prompt has {prompt_tokens} tokens and the model's context is {context}: shorten it"
+                );
                 Self::field(prompt, message).code("context_length_exceeded")
             }
             error => {

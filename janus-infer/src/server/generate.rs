@@ -31,7 +31,8 @@ pub(super) async fn generate(
     // A web page cannot send this content type to another origin without a CORS permission, which this
     // server never gives. A page whose own host name resolves to this machine (DNS rebinding) is refused
     // by that name (`is_local`).
-    let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type =
+        parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
         let message = "the body must be sent with \"Content-Type: application/json\"";
         return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message).code("unsupported_media_type"));
@@ -53,8 +54,15 @@ pub(super) async fn generate(
     let (ids, messages) = encode(state, prompts, field, sampling.clone()).await?;
     let prompt_tokens = ids.iter().map(Vec::len).sum();
     let (updates, mut receiver) = unbounded_channel();
-    let with_seed = |ids| (ids, SamplingParams { seed: if seeded { sampling.seed } else { state.draw() }, ..sampling.clone() });
-    let job = Job { prompts: ids.into_iter().map(with_seed).collect(), updates, place: Arc::clone(&place), arrived };
+    let with_seed = |ids| {
+        (ids, SamplingParams { seed: if seeded { sampling.seed } else { state.draw() }, ..sampling.clone() })
+    };
+    let job = Job {
+        prompts: ids.into_iter().map(with_seed).collect(),
+        updates,
+        place: Arc::clone(&place),
+        arrived,
+    };
     state.jobs.send(job).map_err(|_| ApiError::gone())?;
     match receiver.recv().await {
         Some(Update::Failed { prompt, error }) => return Err(ApiError::model(&error, field.at(prompt))),
@@ -63,7 +71,8 @@ pub(super) async fn generate(
     }
     let prefix = if protocol == Protocol::Chat { "chatcmpl" } else { "cmpl" };
     let id = format!("{prefix}-{:016x}{:016x}", state.draw(), state.draw());
-    let answer = Answer { protocol, id, created: now(), model: state.engine.name().into(), prompt_tokens, system };
+    let answer =
+        Answer { protocol, id, created: now(), model: state.engine.name().into(), prompt_tokens, system };
     match delivery {
         Delivery::Stream { usage } => {
             let events = Events::new(receiver, answer, Arc::clone(&state.engine), samples, usage, field);
@@ -79,7 +88,8 @@ pub(super) async fn generate(
             let scorer = state.reward.as_ref().ok_or_else(ApiError::gone)?;
             let rewards = scorer.rewards(&messages, &generations, place).await?;
             let best = ranking(&rewards).into_iter().take(keep);
-            let choices = best.map(|index| (&generations[index], json!({ "candidate": index, "reward": rewards[index] })));
+            let choices = best
+                .map(|index| (&generations[index], json!({ "candidate": index, "reward": rewards[index] })));
             let mut whole = answer.whole(choices, &generations, &state.engine);
             whole["rewards"] = json!(rewards);
             whole["reward_model"] = json!(scorer.name());
@@ -114,13 +124,16 @@ async fn encode(
             }
             Prompt::Chat(messages) => {
                 let request = ChatRequest::new(REQUEST_ID, messages).with_sampling(sampling.clone());
-                let ids = engine.prompt(&request).map_err(|error| ApiError::model(&error, field.at(index)))?;
+                let ids =
+                    engine.prompt(&request).map_err(|error| ApiError::model(&error, field.at(index)))?;
                 conversation = request.messages;
                 Ok(ids)
             }
             Prompt::Unfinished(messages) => {
                 let request = ChatRequest::new(REQUEST_ID, messages).with_sampling(sampling.clone());
-                let ids = engine.unfinished_prompt(&request).map_err(|error| ApiError::model(&error, field.at(index)))?;
+                let ids = engine
+                    .unfinished_prompt(&request)
+                    .map_err(|error| ApiError::model(&error, field.at(index)))?;
                 conversation = request.messages;
                 Ok(ids)
             }
@@ -132,7 +145,11 @@ async fn encode(
 }
 
 /// Waits for all samples.
-async fn collect(mut updates: UnboundedReceiver<Update>, samples: usize, field: PromptField) -> Result<Vec<Generation>, ApiError> {
+async fn collect(
+    mut updates: UnboundedReceiver<Update>,
+    samples: usize,
+    field: PromptField,
+) -> Result<Vec<Generation>, ApiError> {
     let mut finished = vec![None; samples];
     while let Some(update) = updates.recv().await {
         match update {

@@ -136,19 +136,49 @@ impl Metrics {
         one("janus_connections", "gauge", "Open connections.", counts.connections);
         one("janus_queue_places", "gauge", "Requests that may wait or run.", places as u64);
         one("janus_queue_places_taken", "gauge", "Requests that wait or run.", taken as u64);
-        one("janus_requests_waiting", "gauge", "Requests with samples that have not started.", waiting as u64);
+        one(
+            "janus_requests_waiting",
+            "gauge",
+            "Requests with samples that have not started.",
+            waiting as u64,
+        );
         one("janus_sequences_running", "gauge", "Sequences that run.", running as u64);
         one("janus_cache_blocks", "gauge", "Blocks of the KV cache in memory.", cache_blocks as u64);
-        one("janus_cache_blocks_limit", "gauge", "The most blocks of the KV cache that may be in memory.", cache_blocks_limit as u64);
+        one(
+            "janus_cache_blocks_limit",
+            "gauge",
+            "The most blocks of the KV cache that may be in memory.",
+            cache_blocks_limit as u64,
+        );
         one("janus_prompt_tokens_total", "counter", "Prompt tokens that were prefilled.", prompt_tokens);
         let help = "Tokens that needed no prefill, because their keys and values were in the cache.";
         one("janus_prompt_tokens_shared_total", "counter", help, shared_tokens);
         one("janus_generated_tokens_total", "counter", "Tokens that were generated.", generated_tokens);
-        one("janus_preemptions_total", "counter", "Sequences that were preempted to free their cache for others.", preemptions);
-        one("janus_requests_cancelled_total", "counter", "Requests whose client disconnected before the response.", counts.cancelled);
-        head(&mut out, "janus_first_text_seconds", "histogram", "Seconds from a request's arrival to its first text.");
+        one(
+            "janus_preemptions_total",
+            "counter",
+            "Sequences that were preempted to free their cache for others.",
+            preemptions,
+        );
+        one(
+            "janus_requests_cancelled_total",
+            "counter",
+            "Requests whose client disconnected before the response.",
+            counts.cancelled,
+        );
+        head(
+            &mut out,
+            "janus_first_text_seconds",
+            "histogram",
+            "Seconds from a request's arrival to its first text.",
+        );
         counts.first_text.write(&mut out, "janus_first_text_seconds");
-        head(&mut out, "janus_answer_seconds", "histogram", "Seconds from a request's arrival to its last token.");
+        head(
+            &mut out,
+            "janus_answer_seconds",
+            "histogram",
+            "Seconds from a request's arrival to its last token.",
+        );
         counts.answered.write(&mut out, "janus_answer_seconds");
         out
     }

@@ -62,12 +62,18 @@ impl ServerOptions {
 
     pub(super) fn validate(&self) -> Result<(), ServerError> {
         let wrong = |field, got: String, expected| Err(ServerError::Setting { field, got, expected });
-        for (field, value) in [("queue", self.queue), ("connections", self.connections), ("body_bytes", self.body_bytes)] {
+        for (field, value) in
+            [("queue", self.queue), ("connections", self.connections), ("body_bytes", self.body_bytes)]
+        {
             if value == 0 || value > Semaphore::MAX_PERMITS {
                 return wrong(field, value.to_string(), "at least 1 and at most usize::MAX / 8");
             }
         }
-        let times = [("header_timeout", self.header_timeout), ("body_timeout", self.body_timeout), ("write_timeout", self.write_timeout)];
+        let times = [
+            ("header_timeout", self.header_timeout),
+            ("body_timeout", self.body_timeout),
+            ("write_timeout", self.write_timeout),
+        ];
         for (field, value) in times {
             if value.is_zero() {
                 return wrong(field, "0".into(), "more than 0");

@@ -63,10 +63,15 @@ impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut self.get_mut().0 {
             Content::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Content::Events(events) => events.poll_data(cx).map(|data| data.map(|data| Ok(Frame::data(data)))),
+            Content::Events(events) => {
+                events.poll_data(cx).map(|data| data.map(|data| Ok(Frame::data(data))))
+            }
         }
     }
 
@@ -76,7 +81,9 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Content::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Content::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
             Content::Events(_) => SizeHint::default(),
         }
     }
@@ -150,7 +157,10 @@ impl Events {
             Some(Update::Finished { sample, generation }) => {
                 self.push(self.answer.finish(sample, generation.finish_reason));
                 if let Some(used) = &mut self.usage {
-                    used.push(Generation::new("").with_tokens(generation.prompt_tokens, generation.completion_tokens));
+                    used.push(
+                        Generation::new("")
+                            .with_tokens(generation.prompt_tokens, generation.completion_tokens),
+                    );
                 }
             }
             Some(Update::Done) => {
@@ -172,7 +182,11 @@ impl Events {
     }
 
     fn push(&mut self, mut chunk: Value) {
-        if self.usage.is_some() && self.answer.protocol == Protocol::Chat && chunk.get("usage").is_none() && chunk.get("id").is_some() {
+        if self.usage.is_some()
+            && self.answer.protocol == Protocol::Chat
+            && chunk.get("usage").is_none()
+            && chunk.get("id").is_some()
+        {
             chunk["usage"] = Value::Null;
         }
         // The JSON has no line break, which would end the event.

@@ -100,19 +100,27 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
         let position = format!(" at line {} column {}", inner.line(), inner.column());
         let message = inner.to_string();
         if !inner.is_data() {
-            return ApiError::new(StatusCode::BAD_REQUEST, format!("the body is not JSON: {message}")).code("invalid_json");
+            return ApiError::new(StatusCode::BAD_REQUEST, format!("the body is not JSON: {message}"))
+                .code("invalid_json");
         }
         let message = message.strip_suffix(&position).unwrap_or(&message);
-        if let Some(missing) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+        if let Some(missing) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'))
+        {
             let whole = if path == "." { missing.to_string() } else { format!("{path}.{missing}") };
-            return ApiError::field(whole.as_str(), format!("{whole} is missing")).code("missing_required_parameter");
+            return ApiError::field(whole.as_str(), format!("{whole} is missing"))
+                .code("missing_required_parameter");
         }
         if path == "." {
-            return ApiError::new(StatusCode::BAD_REQUEST, format!("the body is not a valid request: {message}"));
+            return ApiError::new(
+                StatusCode::BAD_REQUEST,
+                format!("the body is not a valid request: {message}"),
+            );
         }
         ApiError::field(path.as_str(), format!("{path}: {message}"))
     })?;
-    json.end().map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, format!("the body is not JSON: {error}")).code("invalid_json"))?;
+    json.end().map_err(|error| {
+        ApiError::new(StatusCode::BAD_REQUEST, format!("the body is not JSON: {error}")).code("invalid_json")
+    })?;
     Ok(value)
 }
 
@@ -122,6 +130,9 @@ fn out_of_range(field: &str, got: impl fmt::Display, expected: &str) -> ApiError
 
 /// Refuses a parameter of OpenAI that is not supported, if the request uses it.
 fn refuse(field: &str, used: bool) -> Result<(), ApiError> {
-    let error = || ApiError::field(field, format!("{field} is not supported by this server: leave it out")).code("unsupported_parameter");
+    let error = || {
+        ApiError::field(field, format!("{field} is not supported by this server: leave it out"))
+            .code("unsupported_parameter")
+    };
     if used { Err(error()) } else { Ok(()) }
 }

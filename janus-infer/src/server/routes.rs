@@ -38,9 +38,9 @@ impl Route {
             "/v1/models" => Route::Models,
             "/health" => Route::Health,
             "/metrics" => Route::Metrics,
-            path => path
-                .strip_prefix("/v1/models/")
-                .map_or(Route::Unknown, |name| Route::Model(percent_decode_str(name).decode_utf8_lossy().into_owned())),
+            path => path.strip_prefix("/v1/models/").map_or(Route::Unknown, |name| {
+                Route::Model(percent_decode_str(name).decode_utf8_lossy().into_owned())
+            }),
         }
     }
 
@@ -64,7 +64,11 @@ impl Route {
 
 /// Answers any request. With `local_only`, requests whose host is not `localhost` or a loopback address
 /// are refused.
-pub(super) async fn answer<B: RequestBody>(state: &State, local_only: bool, request: Request<B>) -> Response<ResponseBody> {
+pub(super) async fn answer<B: RequestBody>(
+    state: &State,
+    local_only: bool,
+    request: Request<B>,
+) -> Response<ResponseBody> {
     let (parts, body) = request.into_parts();
     let mut body = pin!(body);
     let route = Route::of(parts.uri.path());
@@ -97,17 +101,25 @@ async fn respond(
 ) -> Result<Response<ResponseBody>, ApiError> {
     if let Some(host) = parts.headers.get(HOST).filter(|host| local_only && !is_local(host.as_bytes())) {
         let host: String = String::from_utf8_lossy(host.as_bytes()).chars().take(200).collect();
-        let message = format!("this server has no token and accepts only localhost as host, not \"{host}\": use localhost, or set a token");
+        let message = format!(
+            "this server has no token and accepts only localhost as host, not \"{host}\": use localhost, or set a token"
+        );
         return Err(ApiError::new(StatusCode::FORBIDDEN, message).code("unknown_host"));
     }
     let header = parts.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
     if *route != Route::Health && state.options.token.as_ref().is_some_and(|token| !token.matches(header)) {
-        let message = if header.is_none() { "no bearer token was sent, and this server needs one" } else { "the bearer token is wrong" };
+        let message = if header.is_none() {
+            "no bearer token was sent, and this server needs one"
+        } else {
+            "the bearer token is wrong"
+        };
         return Err(ApiError::new(StatusCode::UNAUTHORIZED, message).code("invalid_api_key"));
     }
     if *route == Route::Unknown {
-        let message =
-            format!("unknown path {}: expected /v1/models, /v1/chat/completions, /v1/completions, /health or /metrics", path(parts));
+        let message = format!(
+            "unknown path {}: expected /v1/models, /v1/chat/completions, /v1/completions, /health or /metrics",
+            path(parts)
+        );
         return Err(ApiError::new(StatusCode::NOT_FOUND, message).code("unknown_url"));
     }
     if parts.method != route.method() {
@@ -122,14 +134,20 @@ async fn respond(
         Route::Health => reply::json(&json!({ "status": "ok" })),
         Route::Metrics | Route::Unknown => {
             let taken = state.options.queue - state.places.available_permits();
-            reply::text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", state.metrics.text(state.options.queue, taken))
+            reply::text(
+                StatusCode::OK,
+                "text/plain; version=0.0.4; charset=utf-8",
+                state.metrics.text(state.options.queue, taken),
+            )
         }
     })
 }
 
 /// Whether the value of a `Host` header is `localhost` or a loopback address, with or without a port.
 fn is_local(host: &[u8]) -> bool {
-    let Ok(authority) = std::str::from_utf8(host).unwrap_or_default().parse::<Authority>() else { return false };
+    let Ok(authority) = std::str::from_utf8(host).unwrap_or_default().parse::<Authority>() else {
+        return false;
+    };
     let name = authority.host();
     let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
@@ -158,9 +176,17 @@ mod tests {
         for host in ["localhost", "LocalHost:8000", "127.0.0.1:8000", "127.8.9.1", "[::1]", "[::1]:80"] {
             assert!(is_local(host.as_bytes()), "{host}");
         }
-        for host in
-            ["", "x", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "[::2]:80", "a b", "\u{ff}"]
-        {
+        for host in [
+            "",
+            "x",
+            "evil.example:8000",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "10.0.0.1",
+            "[::2]:80",
+            "a b",
+            "\u{ff}",
+        ] {
             assert!(!is_local(host.as_bytes()), "{host}");
         }
     }

@@ -60,7 +60,11 @@ impl Service {
     /// # Errors
     /// [`ServerError::Setting`] names the option that cannot be used; [`ServerError::Run`] if no thread
     /// can be started.
-    pub fn new(engine: Engine, reward: Option<Box<dyn RewardModel + Send + Sync>>, options: ServerOptions) -> Result<Self, ServerError> {
+    pub fn new(
+        engine: Engine,
+        reward: Option<Box<dyn RewardModel + Send + Sync>>,
+        options: ServerOptions,
+    ) -> Result<Self, ServerError> {
         options.validate()?;
         let (service, _) = Self::start(engine, reward, options, || ())?;
         Ok(service)

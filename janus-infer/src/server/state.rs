@@ -35,7 +35,13 @@ pub(super) struct State {
 }
 
 impl State {
-    pub fn new(engine: Arc<Engine>, reward: Option<Scorer>, options: ServerOptions, jobs: Sender<Job>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        engine: Arc<Engine>,
+        reward: Option<Scorer>,
+        options: ServerOptions,
+        jobs: Sender<Job>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let places = Arc::new(Semaphore::new(options.queue));
         let (random, drawn) = (RandomState::new(), AtomicU64::new(0));
         Self { engine, reward, options, jobs, metrics, places, random, drawn, created: now() }

@@ -18,7 +18,11 @@ impl BearerToken {
         let token = token.as_ref().trim();
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             let got = if token.is_empty() { "empty" } else { "a text with other characters" };
-            return Err(ServerError::Setting { field: "token", got: got.into(), expected: "printable ASCII without spaces" });
+            return Err(ServerError::Setting {
+                field: "token",
+                got: got.into(),
+                expected: "printable ASCII without spaces",
+            });
         }
         Ok(Self(blake3::hash(token.as_bytes())))
     }
@@ -29,14 +33,18 @@ impl BearerToken {
     /// [`ServerError::Io`], and those of [`BearerToken::new`].
     pub fn read(path: impl AsRef<Path>) -> Result<Self, ServerError> {
         let path = path.as_ref();
-        Self::new(std::fs::read_to_string(path).map_err(|cause| ServerError::Io { path: path.into(), cause })?)
+        Self::new(
+            std::fs::read_to_string(path).map_err(|cause| ServerError::Io { path: path.into(), cause })?,
+        )
     }
 
     /// Whether an `authorization` header has the token. The time reveals nothing about the token, since
     /// hashes are compared, in constant time.
     pub(super) fn matches(&self, header: Option<&[u8]>) -> bool {
         let parts = header.and_then(|header| header.split_at_checked(7));
-        parts.is_some_and(|(scheme, token)| scheme.eq_ignore_ascii_case(b"bearer ") && blake3::hash(token.trim_ascii()) == self.0)
+        parts.is_some_and(|(scheme, token)| {
+            scheme.eq_ignore_ascii_case(b"bearer ") && blake3::hash(token.trim_ascii()) == self.0
+        })
     }
 }
 
@@ -56,7 +64,16 @@ mod tests {
         for good in ["Bearer secret-1", "bearer secret-1", "BEARER  secret-1 "] {
             assert!(token.matches(Some(good.as_bytes())), "{good}");
         }
-        for bad in ["Bearer secret-2", "Bearer secret-", "Bearer secret-11", "Bearer ", "Bearer", "secret-1", "Basic secret-1", ""] {
+        for bad in [
+            "Bearer secret-2",
+            "Bearer secret-",
+            "Bearer secret-11",
+            "Bearer ",
+            "Bearer",
+            "secret-1",
+            "Basic secret-1",
+            "",
+        ] {
             assert!(!token.matches(Some(bad.as_bytes())), "{bad}");
         }
         assert!(!token.matches(None));

@@ -106,7 +106,13 @@ pub(super) fn work(engine: &Engine, jobs: &Receiver<Job>, metrics: &Metrics) {
 
 fn submit(job: Job, session: &mut Session<'_>, running: &mut HashMap<RequestId, Part>) {
     let Job { prompts, updates, place, arrived } = job;
-    let job = Running { updates, arrived, has_text: Cell::new(false), left: Cell::new(prompts.len()), place: Cell::new(Some(place)) };
+    let job = Running {
+        updates,
+        arrived,
+        has_text: Cell::new(false),
+        left: Cell::new(prompts.len()),
+        place: Cell::new(Some(place)),
+    };
     let (job, mut first) = (Rc::new(job), 0);
     for (prompt, (ids, sampling)) in prompts.into_iter().enumerate() {
         let samples = sampling.n;

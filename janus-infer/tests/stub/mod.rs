@@ -31,7 +31,11 @@ impl Received {
 
     /// The text of the last message.
     pub fn last_message(&self) -> &str {
-        self.body["messages"].as_array().and_then(|messages| messages.last()).and_then(|last| last["content"].as_str()).unwrap_or_default()
+        self.body["messages"]
+            .as_array()
+            .and_then(|messages| messages.last())
+            .and_then(|last| last["content"].as_str())
+            .unwrap_or_default()
     }
 }
 
@@ -55,7 +59,15 @@ impl Reply {
     /// A response with a status and a body.
     pub fn status(status: u16, body: impl Into<Vec<u8>>) -> Self {
         let zero = Duration::ZERO;
-        Self { status, headers: Vec::new(), body: body.into(), after: zero, cut: None, twice: false, slowly: zero }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: body.into(),
+            after: zero,
+            cut: None,
+            twice: false,
+            slowly: zero,
+        }
     }
 
     /// A chat completion with this text.
@@ -63,7 +75,11 @@ impl Reply {
     pub fn text(text: &str) -> Self {
         let choice = json!({ "index": 0, "message": { "role": "assistant", "content": text }, "finish_reason": "stop" });
         let usage = json!({ "prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15 });
-        Self::status(200, json!({ "id": "c", "object": "chat.completion", "choices": [choice], "usage": usage }).to_string())
+        Self::status(
+            200,
+            json!({ "id": "c", "object": "chat.completion", "choices": [choice], "usage": usage })
+                .to_string(),
+        )
     }
 }
 
@@ -99,7 +115,8 @@ impl Stub {
                 if ended.load(Ordering::SeqCst) {
                     break;
                 }
-                let (count, handle, model_queries, models) = (count.clone(), handle.clone(), model_queries.clone(), models.clone());
+                let (count, handle, model_queries, models) =
+                    (count.clone(), handle.clone(), model_queries.clone(), models.clone());
                 let models = move || {
                     model_queries.fetch_add(1, Ordering::SeqCst);
                     models()
@@ -136,7 +153,12 @@ impl Drop for Stub {
     }
 }
 
-fn serve(stream: TcpStream, count: &AtomicUsize, models: &dyn Fn() -> Reply, handle: &dyn Fn(&Received) -> Reply) -> std::io::Result<()> {
+fn serve(
+    stream: TcpStream,
+    count: &AtomicUsize,
+    models: &dyn Fn() -> Reply,
+    handle: &dyn Fn(&Received) -> Reply,
+) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let (mut reader, mut writer) = (BufReader::new(stream.try_clone()?), stream);
     loop {
@@ -167,7 +189,8 @@ fn serve(stream: TcpStream, count: &AtomicUsize, models: &dyn Fn() -> Reply, han
             handle(&Received { number, path, headers, body })
         };
         thread::sleep(reply.after);
-        let headers: String = reply.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let headers: String =
+            reply.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let head = format!(
             "HTTP/1.1 {} X\r\ncontent-type: application/json\r\n{headers}content-length: {}\r\n\r\n",
             reply.status,

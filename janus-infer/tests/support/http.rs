@@ -22,7 +22,11 @@ pub struct Running {
 }
 
 impl Running {
-    pub fn start(engine: Engine, reward: Option<Box<dyn RewardModel + Send + Sync>>, options: ServerOptions) -> Self {
+    pub fn start(
+        engine: Engine,
+        reward: Option<Box<dyn RewardModel + Send + Sync>>,
+        options: ServerOptions,
+    ) -> Self {
         let server = Server::bind(([127, 0, 0, 1], 0).into(), engine, reward, options).unwrap();
         let (address, stop) = (server.address(), server.stop_handle());
         Self { address, stop, thread: Some(thread::spawn(move || server.run())) }
@@ -39,7 +43,11 @@ impl Running {
     }
 
     pub fn get(&self, path: &str) -> Response {
-        exchange(self.address, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")).unwrap()
+        exchange(
+            self.address,
+            &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"),
+        )
+        .unwrap()
     }
 
     pub fn post(&self, path: &str, body: &Value) -> Response {
@@ -101,8 +109,13 @@ impl Response {
 
     /// The events of a stream, without the last one, `[DONE]`.
     pub fn events(&self) -> Vec<Value> {
-        assert_eq!((self.status, self.header("content-type")), (200, Some("text/event-stream; charset=utf-8")), "{self:?}");
-        let events: Vec<&str> = self.body.split_terminator("\n\n").map(|event| event.strip_prefix("data: ").unwrap()).collect();
+        assert_eq!(
+            (self.status, self.header("content-type")),
+            (200, Some("text/event-stream; charset=utf-8")),
+            "{self:?}"
+        );
+        let events: Vec<&str> =
+            self.body.split_terminator("\n\n").map(|event| event.strip_prefix("data: ").unwrap()).collect();
         let (done, events) = events.split_last().unwrap();
         assert_eq!(*done, "[DONE]");
         events.iter().map(|event| serde_json::from_str(event).unwrap()).collect()
@@ -116,7 +129,10 @@ impl Response {
         assert_eq!(error.keys().collect::<Vec<_>>(), ["message", "type", "param", "code"], "{body}");
         assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()));
         let text = |name: &str| error[name].as_str().map(String::from);
-        assert!(["param", "code"].iter().all(|name| error[*name].is_string() || error[*name].is_null()), "{body}");
+        assert!(
+            ["param", "code"].iter().all(|name| error[*name].is_string() || error[*name].is_null()),
+            "{body}"
+        );
         (self.status, text("type").unwrap(), text("param"), text("code"))
     }
 
@@ -152,7 +168,9 @@ pub fn exchange(address: SocketAddr, request: &str) -> std::io::Result<Response>
 
 /// Parses a complete response.
 pub fn response(bytes: &[u8]) -> std::io::Result<Response> {
-    let broken = || std::io::Error::new(std::io::ErrorKind::UnexpectedEof, String::from_utf8_lossy(bytes).into_owned());
+    let broken = || {
+        std::io::Error::new(std::io::ErrorKind::UnexpectedEof, String::from_utf8_lossy(bytes).into_owned())
+    };
     let text = std::str::from_utf8(bytes).map_err(|_| broken())?;
     let (head, mut rest) = text.split_once("\r\n\r\n").ok_or_else(broken)?;
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(broken)?;

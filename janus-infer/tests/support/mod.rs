@@ -15,7 +15,8 @@ pub fn goldens() -> PathBuf {
 /// The folders of the models, by name, in their order.
 pub fn models() -> Vec<(String, PathBuf)> {
     let folders = std::fs::read_dir(goldens().join("models")).unwrap().map(|entry| entry.unwrap().path());
-    let mut models: Vec<_> = folders.map(|path| (path.file_name().unwrap().to_str().unwrap().to_string(), path)).collect();
+    let mut models: Vec<_> =
+        folders.map(|path| (path.file_name().unwrap().to_str().unwrap().to_string(), path)).collect();
     models.sort();
     assert!(models.len() >= 7, "{models:?}");
     models

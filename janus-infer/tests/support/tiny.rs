@@ -48,7 +48,9 @@ fn model_ending_at(layers: usize, window: Option<usize>, ends: &[u32]) -> Model 
     Model::from_weights(config, |name, shape| {
         let mut rng = janus_core::stream(3, name);
         let norm = shape.len() == 1;
-        Ok((0..shape.iter().product()).map(|_| if norm { 1.0 } else { rng.random_range(-0.4..0.4) }).collect())
+        Ok((0..shape.iter().product())
+            .map(|_| if norm { 1.0 } else { rng.random_range(-0.4..0.4) })
+            .collect())
     })
     .unwrap()
 }
@@ -61,7 +63,12 @@ pub fn engine(options: EngineOptions) -> Engine {
 /// An [`engine`] whose config has these end-of-sequence tokens.
 pub fn engine_ending_at(ends: &[u32]) -> Engine {
     let inner = tokenizer_json().parse::<tokenizers::Tokenizer>().unwrap();
-    Engine::new(model_ending_at(2, Some(24), ends), Tokenizer::from_tokenizers(inner), ChatTemplate::ChatMl, options(4))
+    Engine::new(
+        model_ending_at(2, Some(24), ends),
+        Tokenizer::from_tokenizers(inner),
+        ChatTemplate::ChatMl,
+        options(4),
+    )
 }
 
 pub fn options(max_sequences: usize) -> EngineOptions {

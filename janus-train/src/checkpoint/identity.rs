@@ -57,7 +57,8 @@ impl RunIdentity {
         Ok(Self {
             config,
             objective,
-            model: serde_json::from_str(&decoder.config().to_json()).map_err(FileProblem::json("config.json".as_ref()))?,
+            model: serde_json::from_str(&decoder.config().to_json())
+                .map_err(FileProblem::json("config.json".as_ref()))?,
             lora: decoder.lora().cloned(),
             frozen: decoder.frozen_fingerprint(idle_heads)?,
             data: data.finalize().to_string(),
@@ -66,18 +67,24 @@ impl RunIdentity {
 
     /// The first part in which this earlier run and the current run differ, and all settings that
     /// differ.
-    pub(super) fn difference(&self, now: &Self) -> serde_json::Result<Option<(&'static str, Vec<Difference>)>> {
+    pub(super) fn difference(
+        &self,
+        now: &Self,
+    ) -> serde_json::Result<Option<(&'static str, Vec<Difference>)>> {
         let (was, is) = (self.settings()?, now.settings()?);
         let differences = Difference::between(&was, &is);
-        let named = [("config", "train"), ("objective", "objective"), ("model", "model"), ("LoRA config", "lora")];
+        let named =
+            [("config", "train"), ("objective", "objective"), ("model", "model"), ("LoRA config", "lora")];
         let first = named.into_iter().find(|(_, key)| was.get(key) != is.get(key)).map(|(what, _)| what);
         let hashes = [("set of frozen weights", &self.frozen, &now.frozen), ("data", &self.data, &now.data)];
-        let first = first.or_else(|| hashes.into_iter().find(|(_, was, is)| was != is).map(|(what, ..)| what));
+        let first =
+            first.or_else(|| hashes.into_iter().find(|(_, was, is)| was != is).map(|(what, ..)| what));
         Ok(first.map(|what| (what, differences)))
     }
 
-    /// All settings (everything except hashes), by their names in recipes, without the ids of special tokens, which do not affect
-    /// training. They are serialised and parsed again, so that a default that was added later is set on both sides of a comparison.
+    /// All settings (everything except hashes), by their names in recipes, without the ids of special tokens,
+    /// which do not affect training. They are serialised and parsed again, so that a default that was added
+    /// later is set on both sides of a comparison.
     fn settings(&self) -> serde_json::Result<Value> {
         let mut model = self.model.clone();
         if let Some(model) = model.as_object_mut() {
@@ -103,7 +110,8 @@ mod tests {
                 "num_attention_heads": 2, "max_position_embeddings": 64}"#,
         )
         .unwrap();
-        let (decoder, folder) = (Decoder::init(&config, 1, &Device::Cpu).unwrap(), tempfile::tempdir().unwrap());
+        let (decoder, folder) =
+            (Decoder::init(&config, 1, &Device::Cpu).unwrap(), tempfile::tempdir().unwrap());
         let row = |i: u32| TokenRow {
             ids: (0..4 + i % 5).map(|j| (i * 7 + j) % 30).collect(),
             loss_mask: (0..4 + i % 5).map(|j| j > 1).collect(),

@@ -68,8 +68,13 @@ struct LoraConfig {
 impl Fingerprint {
     /// The first part in which a checkpoint and this run differ. The settings that differ are unknown,
     /// since only hashes are stored.
-    pub(super) fn difference(&self, run: &RunIdentity, model: &ModelConfig) -> Option<(&'static str, Vec<Difference>)> {
-        // Special tokens do not affect training. Then, a fresh model had the ids 1 and 2, and a loaded one its own.
+    pub(super) fn difference(
+        &self,
+        run: &RunIdentity,
+        model: &ModelConfig,
+    ) -> Option<(&'static str, Vec<Difference>)> {
+        // Special tokens do not affect training. Then, a fresh model had the ids 1 and 2, and a loaded one
+        // its own.
         let with_tokens = |bos: Option<u32>, eos: &[u32]| {
             let mut model = model.clone();
             (model.bos_token_id, model.eos_token_ids) = (bos, eos.to_vec());
@@ -81,7 +86,8 @@ impl Fingerprint {
             with_tokens(model.bos_token_id, eos.get(1..).unwrap_or_default()),
             with_tokens(Some(1), &[2]),
         ];
-        let this_model = if models.contains(&self.model) { self.model.clone() } else { hash(&model.to_json()) };
+        let this_model =
+            if models.contains(&self.model) { self.model.clone() } else { hash(&model.to_json()) };
         let parts = [
             ("config", &self.config, hash(&format!("{:?}", config(&run.config)))),
             ("objective", &self.objective, hash(&objective(&run.objective))),
@@ -124,8 +130,12 @@ fn config(now: &crate::TrainConfig) -> TrainConfig {
 }
 
 fn lora(run: &RunIdentity) -> Option<LoraConfig> {
-    let of =
-        |lora: &crate::LoraConfig| LoraConfig { rank: lora.rank, alpha: lora.alpha, targets: lora.targets.clone(), dropout: lora.dropout };
+    let of = |lora: &crate::LoraConfig| LoraConfig {
+        rank: lora.rank,
+        alpha: lora.alpha,
+        targets: lora.targets.clone(),
+        dropout: lora.dropout,
+    };
     run.lora.as_ref().map(of)
 }
 
@@ -137,16 +147,27 @@ fn objective(now: &Value) -> String {
         Some("dpo") => {
             let reference = &now["reference"];
             let reference = match reference.get("weights") {
-                Some(weights) => format!("{} {} {}", text(&reference["model"]), text(weights), text(&reference["template"])),
+                Some(weights) => format!(
+                    "{} {} {}",
+                    text(&reference["model"]),
+                    text(weights),
+                    text(&reference["template"])
+                ),
                 None => format!("model {}", text(&reference["model"])),
             };
-            format!("dpo DpoConfig {{ beta: {:?}, label_smoothing: {:?} }} {reference}", number("beta"), number("label_smoothing"))
+            format!(
+                "dpo DpoConfig {{ beta: {:?}, label_smoothing: {:?} }} {reference}",
+                number("beta"),
+                number("label_smoothing")
+            )
         }
         Some("orpo") => {
             let nll = if now["nll"] == "row" { "Row" } else { "Response" };
             format!("Orpo {{ lambda: {:?}, nll: {nll} }}", number("lambda"))
         }
-        Some("reward") if number("imitation") > 0.0 => format!("Reward {{ imitation: {:?} }}", number("imitation")),
+        Some("reward") if number("imitation") > 0.0 => {
+            format!("Reward {{ imitation: {:?} }}", number("imitation"))
+        }
         Some(kind) => kind.into(),
         _ => text(now),
     }
@@ -162,7 +183,10 @@ mod tests {
     fn objectives_have_the_texts_of_the_first_format() {
         for (now, then) in [
             (json!("mine"), "mine"),
-            (json!({ "kind": "orpo", "lambda": 0.1, "nll": "response" }), "Orpo { lambda: 0.1, nll: Response }"),
+            (
+                json!({ "kind": "orpo", "lambda": 0.1, "nll": "response" }),
+                "Orpo { lambda: 0.1, nll: Response }",
+            ),
             (
                 json!({ "kind": "dpo", "beta": 1.0, "label_smoothing": 0.0, "reference": { "model": "a", "weights": "float32", "template": "t" } }),
                 "dpo DpoConfig { beta: 1.0, label_smoothing: 0.0 } a float32 t",

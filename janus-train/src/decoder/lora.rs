@@ -53,12 +53,24 @@ impl LoraConfig {
             return Err(Error::Setting { field: "lora.rank", got: "0".into(), expected: "at least 1" });
         }
         if !(self.alpha.is_finite() && self.alpha > 0.0) {
-            return Err(Error::Setting { field: "lora.alpha", got: self.alpha.to_string(), expected: "a finite number above 0" });
+            return Err(Error::Setting {
+                field: "lora.alpha",
+                got: self.alpha.to_string(),
+                expected: "a finite number above 0",
+            });
         }
         if !(0.0..1.0).contains(&self.dropout) {
-            return Err(Error::Setting { field: "lora.dropout", got: self.dropout.to_string(), expected: "a number from 0 to below 1" });
+            return Err(Error::Setting {
+                field: "lora.dropout",
+                got: self.dropout.to_string(),
+                expected: "a number from 0 to below 1",
+            });
         }
-        match self.targets.iter().find(|target| !Projection::ALL.iter().any(|known| known.short_name() == **target)) {
+        match self
+            .targets
+            .iter()
+            .find(|target| !Projection::ALL.iter().any(|known| known.short_name() == **target))
+        {
             None if !self.targets.is_empty() => Ok(()),
             unknown => {
                 let got = unknown.map_or("empty", String::as_str).to_string();
@@ -83,15 +95,22 @@ impl Decoder {
     pub fn with_lora(self, config: LoraConfig, seed: u64) -> Result<Self> {
         config.check()?;
         let mut decoder = self.merged()?.frozen(|name| name != VALUE_HEAD);
-        let targets = Projection::ALL.into_iter().filter(|target| config.targets.iter().any(|name| name == target.short_name()));
+        let targets = Projection::ALL
+            .into_iter()
+            .filter(|target| config.targets.iter().any(|name| name == target.short_name()));
         let layers = decoder.config.num_hidden_layers;
-        for name in targets.flat_map(|target| (0..layers).map(move |layer| format!("model.layers.{layer}.{}", target.hf_name()))) {
+        for name in targets.flat_map(|target| {
+            (0..layers).map(move |layer| format!("model.layers.{layer}.{}", target.hf_name()))
+        }) {
             let (out, input) = decoder.weight(&format!("{name}.weight")).dims2()?;
             let mut rng = janus_core::stream(seed, &format!("lora {name}"));
             let bound = 1.0 / (input as f32).sqrt();
             let a: Vec<f32> = (0..config.rank * input).map(|_| rng.random_range(-bound..bound)).collect();
             let device = decoder.device.clone();
-            decoder.insert(&format!("{name}.lora_A.weight"), &Tensor::from_vec(a, (config.rank, input), &device)?)?;
+            decoder.insert(
+                &format!("{name}.lora_A.weight"),
+                &Tensor::from_vec(a, (config.rank, input), &device)?,
+            )?;
             let b = Tensor::zeros((out, config.rank), candle_core::DType::F32, &device)?;
             decoder.insert(&format!("{name}.lora_B.weight"), &b)?;
         }
@@ -103,7 +122,8 @@ impl Decoder {
     /// adapters, if they have any. The masks depend only on the seed, the step, the micro-batch, the
     /// layer and the projection, so a repeated step has the same masks. No other method applies dropout.
     pub fn in_training(&self, gradients: &Gradients, seed: u64, step: u64, micro_batch: usize) -> Self {
-        let dropout = janus_core::derive_seed(seed, &format!("dropout of step {step}, micro-batch {micro_batch}"));
+        let dropout =
+            janus_core::derive_seed(seed, &format!("dropout of step {step}, micro-batch {micro_batch}"));
         Self { dropout: Some(dropout), ..self.recording(gradients) }
     }
 
@@ -119,7 +139,11 @@ impl Decoder {
     /// If candle fails.
     pub fn merged(mut self) -> Result<Self> {
         let Some(config) = self.lora.take() else { return Ok(self) };
-        let updated: Vec<String> = self.weights.keys().filter_map(|name| Some(name.strip_suffix(".lora_A.weight")?.to_string())).collect();
+        let updated: Vec<String> = self
+            .weights
+            .keys()
+            .filter_map(|name| Some(name.strip_suffix(".lora_A.weight")?.to_string()))
+            .collect();
         for name in updated {
             let part = |tail: &str| format!("{name}.{tail}.weight");
             let (a, b) = (self.weight(&part("lora_A")), self.weight(&part("lora_B")));
@@ -165,7 +189,8 @@ impl Decoder {
         let name = |tail: &str| format!("model.layers.{layer}.{}.{tail}.weight", projection.hf_name());
         let weight = |tail: &str| self.weights.get(&name(tail)).cloned();
         let key = self.dropout.filter(|_| config.dropout > 0.0);
-        let dropout = key.map(|key| Dropout { rate: config.dropout, key: janus_core::derive_seed(key, &name("dropout")) });
+        let dropout = key
+            .map(|key| Dropout { rate: config.dropout, key: janus_core::derive_seed(key, &name("dropout")) });
         Some(LowRank { a: weight("lora_A")?, b: weight("lora_B")?, scale: config.scale(), dropout })
     }
 }

@@ -49,7 +49,8 @@ impl Decoder {
             decoder.insert(&name, &weights.tensor(&name, &shape, device)?)?;
         }
         if let Some(head) = head {
-            decoder.insert(VALUE_HEAD, &Tensor::from_vec(head.values, (1, config.model.hidden_size), device)?)?;
+            decoder
+                .insert(VALUE_HEAD, &Tensor::from_vec(head.values, (1, config.model.hidden_size), device)?)?;
             decoder.reward_scale = config.reward_scale;
         }
         decoder.other_config = config.other;
@@ -76,7 +77,10 @@ impl Decoder {
         std::fs::create_dir_all(folder.path()).at(folder.path())?;
         let others = self.weights.iter().filter(|(name, _)| !is_low_rank(name));
         let (head, backbone): (Vec<_>, Vec<_>) = others.partition(|(name, _)| *name == VALUE_HEAD);
-        write_tensors(&folder.weights_path(), backbone.into_iter().map(|(name, weight)| self.updated(name, weight)).collect())?;
+        write_tensors(
+            &folder.weights_path(),
+            backbone.into_iter().map(|(name, weight)| self.updated(name, weight)).collect(),
+        )?;
         if !head.is_empty() {
             write_tensors(&folder.value_head_path(), named(head))?;
         }
@@ -91,14 +95,19 @@ impl Decoder {
     /// written, because all of them at once would need the memory of a second model.
     fn updated<'a>(&'a self, name: &str, weight: &'a Tensor) -> NamedTensor<'a> {
         let part = |tail: &str| self.weights.get(&name.replace(".weight", tail));
-        let (Some(a), Some(b), Some(config)) = (part(".lora_A.weight"), part(".lora_B.weight"), &self.lora) else {
+        let (Some(a), Some(b), Some(config)) = (part(".lora_A.weight"), part(".lora_B.weight"), &self.lora)
+        else {
             return NamedTensor::of(name, weight);
         };
         let make = || {
             let low_rank = LowRank { a: a.detach(), b: b.detach(), scale: config.scale(), dropout: None };
             Ok(low_rank.merged(&weight.detach())?)
         };
-        NamedTensor { name: name.into(), shape: weight.dims().into(), numbers: Numbers::Made(weight.dtype(), Box::new(make)) }
+        NamedTensor {
+            name: name.into(),
+            shape: weight.dims().into(),
+            numbers: Numbers::Made(weight.dtype(), Box::new(make)),
+        }
     }
 
     /// Writes the LoRA adapters, if there are any. A model folder holds only the merged weights.

@@ -57,6 +57,7 @@ impl Decoder {
         }
         let last: Vec<u32> = batch.cu_seqlens[1..].iter().map(|end| end - 1).collect();
         let hidden = embedding(hidden, &last)?;
-        Ok(linear(&hidden.to_dtype(candle_core::DType::F32)?, &head.to_dtype(candle_core::DType::F32)?)?.squeeze(1)?)
+        Ok(linear(&hidden.to_dtype(candle_core::DType::F32)?, &head.to_dtype(candle_core::DType::F32)?)?
+            .squeeze(1)?)
     }
 }

@@ -76,8 +76,9 @@ pub(super) struct Tensors {
 
 impl Tensors {
     pub(super) fn read(path: &Path) -> Result<Self, String> {
-        let found =
-            std::fs::metadata(path).map_err(candle_core::Error::from).and_then(|_| candle_core::safetensors::load(path, &Device::Cpu));
+        let found = std::fs::metadata(path)
+            .map_err(candle_core::Error::from)
+            .and_then(|_| candle_core::safetensors::load(path, &Device::Cpu));
         let tensors = found.map_err(|error| format!("{}: {error}", path.display()))?.into_iter().collect();
         Ok(Self { file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(), tensors })
     }

@@ -27,7 +27,8 @@ struct Case {
 /// Checks `sampling.json` and its safetensors file.
 pub(super) fn check(name: &str, path: &Path, checks: &mut Checks) -> Result<(), String> {
     let json = json(path)?;
-    let cases: Vec<Case> = serde_json::from_value(json["sampling"].clone()).map_err(|error| format!("sampling: {error}"))?;
+    let cases: Vec<Case> =
+        serde_json::from_value(json["sampling"].clone()).map_err(|error| format!("sampling: {error}"))?;
     checks.group(&format!("{name} sampling"), |checks| {
         let tensors = Tensors::read(&path.with_extension("safetensors"))?;
         let logits: Vec<Vec<f32>> = tensors.get("logits")?.to_vec2().map_err(text)?;
@@ -85,7 +86,9 @@ fn filters(
         kept += usize::from(case.kept.get(row) != Some(&candidates.len()));
         let start = probabilities.len();
         probabilities.resize(start + logits.len(), 0.0);
-        candidates.iter().for_each(|candidate| probabilities[start + candidate.id as usize] = candidate.probability);
+        candidates
+            .iter()
+            .for_each(|candidate| probabilities[start + candidate.id as usize] = candidate.probability);
     }
     checks.add(format!("{label} kept"), exact(kept, case.kept.len()));
     let want = tensors.floats(&format!("probs_{}", case.index))?;
@@ -94,13 +97,24 @@ fn filters(
 }
 
 /// Checks the factors of a case named like `warmup3_total20`: a list from step 0, or an object by step.
-fn factors_of(label: &str, schedule: Schedule, case: &str, factors: &Value, checks: &mut Checks) -> Result<(), String> {
+fn factors_of(
+    label: &str,
+    schedule: Schedule,
+    case: &str,
+    factors: &Value,
+    checks: &mut Checks,
+) -> Result<(), String> {
     let numbers = case.strip_prefix("warmup").and_then(|rest| rest.split_once("_total"));
-    let numbers = numbers.and_then(|(warmup, total)| Some((warmup.parse::<u64>().ok()?, total.parse::<u64>().ok()?)));
+    let numbers =
+        numbers.and_then(|(warmup, total)| Some((warmup.parse::<u64>().ok()?, total.parse::<u64>().ok()?)));
     let (warmup, total) = numbers.ok_or_else(|| format!("\"{case}\" is not of the form warmupN_totalM"))?;
     let pairs: Option<Vec<(u64, f64)>> = match factors {
-        Value::Array(list) => list.iter().zip(0..).map(|(factor, step)| Some((step, factor.as_f64()?))).collect(),
-        Value::Object(map) => map.iter().map(|(step, factor)| Some((step.parse().ok()?, factor.as_f64()?))).collect(),
+        Value::Array(list) => {
+            list.iter().zip(0..).map(|(factor, step)| Some((step, factor.as_f64()?))).collect()
+        }
+        Value::Object(map) => {
+            map.iter().map(|(step, factor)| Some((step.parse().ok()?, factor.as_f64()?))).collect()
+        }
         _ => None,
     };
     let pairs = pairs.ok_or_else(|| format!("\"{case}\" has no factors"))?;

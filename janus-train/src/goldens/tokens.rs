@@ -36,17 +36,36 @@ struct SpecialText {
 pub(super) fn check(name: &str, path: &Path, tokenizer: &Path, checks: &mut Checks) -> Result<(), String> {
     let tokens: Tokens = serde_json::from_value(json(path)?).map_err(text)?;
     let tokenizer = Tokenizer::read(tokenizer).map_err(text)?;
-    let differ = |matches: &dyn Fn(&Text) -> bool| exact(tokens.cases.iter().filter(|case| !matches(case)).count(), tokens.cases.len());
-    checks.add(format!("{name} vocabulary"), exact(tokenizer.vocab_size().abs_diff(tokens.vocab_size), tokens.vocab_size));
-    checks.add(format!("{name} ids"), differ(&|case| tokenizer.encode(&case.text).is_ok_and(|ids| ids == case.ids)));
-    checks.add(format!("{name} texts"), differ(&|case| tokenizer.decode(&case.ids).is_ok_and(|text| text == case.decoded)));
+    let differ = |matches: &dyn Fn(&Text) -> bool| {
+        exact(tokens.cases.iter().filter(|case| !matches(case)).count(), tokens.cases.len())
+    };
+    checks.add(
+        format!("{name} vocabulary"),
+        exact(tokenizer.vocab_size().abs_diff(tokens.vocab_size), tokens.vocab_size),
+    );
+    checks.add(
+        format!("{name} ids"),
+        differ(&|case| tokenizer.encode(&case.text).is_ok_and(|ids| ids == case.ids)),
+    );
+    checks.add(
+        format!("{name} texts"),
+        differ(&|case| tokenizer.decode(&case.ids).is_ok_and(|text| text == case.decoded)),
+    );
     if tokens.special_texts.is_empty() {
         return Ok(());
     }
     let plain = |case: &&SpecialText| tokenizer.encode(&case.text).is_ok_and(|ids| ids == case.ids_as_text);
-    let spelt = |case: &&SpecialText| tokenizer.encode_with_specials(&case.text).is_ok_and(|ids| ids == case.ids_as_tokens);
+    let spelt = |case: &&SpecialText| {
+        tokenizer.encode_with_specials(&case.text).is_ok_and(|ids| ids == case.ids_as_tokens)
+    };
     let of = tokens.special_texts.len();
-    checks.add(format!("{name} special tokens as text"), exact(of - tokens.special_texts.iter().filter(plain).count(), of));
-    checks.add(format!("{name} special tokens as tokens"), exact(of - tokens.special_texts.iter().filter(spelt).count(), of));
+    checks.add(
+        format!("{name} special tokens as text"),
+        exact(of - tokens.special_texts.iter().filter(plain).count(), of),
+    );
+    checks.add(
+        format!("{name} special tokens as tokens"),
+        exact(of - tokens.special_texts.iter().filter(spelt).count(), of),
+    );
     Ok(())
 }

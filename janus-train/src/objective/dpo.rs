@@ -37,11 +37,19 @@ impl DpoConfig {
     /// [`Error::Setting`] for a constant out of range.
     pub fn check(&self) -> Result<()> {
         if !(self.beta.is_finite() && self.beta > 0.0) {
-            return Err(Error::Setting { field: "beta", got: self.beta.to_string(), expected: "a finite number above 0" });
+            return Err(Error::Setting {
+                field: "beta",
+                got: self.beta.to_string(),
+                expected: "a finite number above 0",
+            });
         }
         if !(0.0..0.5).contains(&self.label_smoothing) {
             let got = self.label_smoothing.to_string();
-            return Err(Error::Setting { field: "label_smoothing", got, expected: "a number from 0 to below 0.5" });
+            return Err(Error::Setting {
+                field: "label_smoothing",
+                got,
+                expected: "a number from 0 to below 0.5",
+            });
         }
         Ok(())
     }
@@ -79,7 +87,12 @@ impl Objective for Dpo {
         pairs::denominator(batch)
     }
 
-    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, denominator: LossDenominator) -> Result<LossOutput> {
+    fn loss(
+        &self,
+        decoder: &Decoder,
+        micro_batch: &MicroBatch,
+        denominator: LossDenominator,
+    ) -> Result<LossOutput> {
         pairs::check(micro_batch)?;
         let DpoConfig { beta, label_smoothing } = self.config;
         let policy = decoder.logprobs(&micro_batch.batch)?.sum_by_document(&micro_batch.batch)?;

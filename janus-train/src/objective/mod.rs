@@ -156,7 +156,12 @@ pub trait Objective {
     ///
     /// # Errors
     /// If the model cannot compute it.
-    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, denominator: LossDenominator) -> Result<LossOutput>;
+    fn loss(
+        &self,
+        decoder: &Decoder,
+        micro_batch: &MicroBatch,
+        denominator: LossDenominator,
+    ) -> Result<LossOutput>;
 
     /// The heads that the loss reads. The [`Trainer`](crate::Trainer) freezes the model's other heads;
     /// every remaining trainable weight must get a gradient.
@@ -198,7 +203,12 @@ impl<O: Objective + ?Sized> Objective for Box<O> {
         (**self).denominator(batch)
     }
 
-    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, denominator: LossDenominator) -> Result<LossOutput> {
+    fn loss(
+        &self,
+        decoder: &Decoder,
+        micro_batch: &MicroBatch,
+        denominator: LossDenominator,
+    ) -> Result<LossOutput> {
         (**self).loss(decoder, micro_batch, denominator)
     }
 

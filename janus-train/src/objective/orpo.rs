@@ -20,9 +20,9 @@ pub enum NllSpan {
 }
 
 /// Odds-ratio preference optimisation (Hong et al., arXiv 2403.07691, equations 6 and 7): the mean negative
-/// log-probability of the chosen documents' tokens, minus λ times the mean over pairs of log σ of the log odds ratio
-/// log(odds(chosen) / odds(rejected)), where log odds(y) = p - log(1 - e^p) and p is the mean log-probability of y's
-/// supervised tokens.
+/// log-probability of the chosen documents' tokens, minus λ times the mean over pairs of log σ of the log
+/// odds ratio log(odds(chosen) / odds(rejected)), where log odds(y) = p - log(1 - e^p) and p is the mean
+/// log-probability of y's supervised tokens.
 ///
 /// Metrics: `reward_chosen` and `reward_rejected` (λp), `margin`, `accuracy`, `nll`, `log_odds`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,7 +38,11 @@ impl Orpo {
     /// [`Error::Setting`] for a λ out of range.
     pub fn new(lambda: f64, nll: NllSpan) -> Result<Self> {
         if !(lambda.is_finite() && lambda >= 0.0) {
-            return Err(Error::Setting { field: "lambda", got: lambda.to_string(), expected: "a finite number, 0 or more" });
+            return Err(Error::Setting {
+                field: "lambda",
+                got: lambda.to_string(),
+                expected: "a finite number, 0 or more",
+            });
         }
         Ok(Self { lambda, nll })
     }
@@ -47,7 +51,9 @@ impl Orpo {
     fn imitated(&self, batch: &Batch) -> Vec<u32> {
         match self.nll {
             NllSpan::Response => pairs::chosen_tokens(batch),
-            NllSpan::Row => batch.cu_seqlens.windows(2).step_by(2).flat_map(|ends| ends[0] + 1..ends[1]).collect(),
+            NllSpan::Row => {
+                batch.cu_seqlens.windows(2).step_by(2).flat_map(|ends| ends[0] + 1..ends[1]).collect()
+            }
         }
     }
 }
@@ -61,7 +67,12 @@ impl Objective for Orpo {
         LossDenominator { tokens: self.imitated(batch).len(), ..pairs::denominator(batch) }
     }
 
-    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, denominator: LossDenominator) -> Result<LossOutput> {
+    fn loss(
+        &self,
+        decoder: &Decoder,
+        micro_batch: &MicroBatch,
+        denominator: LossDenominator,
+    ) -> Result<LossOutput> {
         pairs::check(micro_batch)?;
         let batch = &micro_batch.batch;
         let imitated = self.imitated(batch);
@@ -79,7 +90,10 @@ impl Objective for Orpo {
         let loss = (&nll - (gain.sum_all()? * (self.lambda / denominator.examples as f64))?)?;
         let mut metrics = pairs::metrics(&(chosen * self.lambda)?, &(rejected * self.lambda)?, denominator)?;
         metrics.insert("nll", f64::from(nll.to_scalar::<f32>()?));
-        metrics.insert("log_odds", f64::from(log_odds.sum_all()?.to_scalar::<f32>()?) / denominator.examples as f64);
+        metrics.insert(
+            "log_odds",
+            f64::from(log_odds.sum_all()?.to_scalar::<f32>()?) / denominator.examples as f64,
+        );
         Ok(LossOutput { loss, metrics })
     }
 

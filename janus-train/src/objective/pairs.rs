@@ -15,7 +15,12 @@ pub fn denominator(batch: &Batch) -> LossDenominator {
 pub fn chosen_tokens(batch: &Batch) -> Vec<u32> {
     let supervised = batch.supervised();
     let documents = batch.documents_of(&supervised);
-    supervised.into_iter().zip(documents).filter(|(_, document)| document % 2 == 0).map(|(token, _)| token).collect()
+    supervised
+        .into_iter()
+        .zip(documents)
+        .filter(|(_, document)| document % 2 == 0)
+        .map(|(token, _)| token)
+        .collect()
 }
 
 /// Splits one number for each document, `[2 · pairs]`, into the numbers of the chosen and of the

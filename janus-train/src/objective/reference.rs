@@ -30,7 +30,9 @@ impl Reference {
                 let values: Vec<f32> = stored.of_batch(micro_batch)?.into_iter().map(|x| x as f32).collect();
                 Tensor::from_vec(values, batch.documents(), device)?
             }
-            Self::Model(model) => model.detached()?.logprobs(batch)?.sum_by_document(batch)?.to_device(device)?,
+            Self::Model(model) => {
+                model.detached()?.logprobs(batch)?.sum_by_document(batch)?.to_device(device)?
+            }
         })
     }
 

@@ -33,7 +33,11 @@ impl Reward {
     /// [`Error::Setting`] for a weight out of range.
     pub fn with_imitation(imitation: f64) -> Result<Self> {
         if !(imitation.is_finite() && imitation >= 0.0) {
-            return Err(Error::Setting { field: "imitation", got: imitation.to_string(), expected: "a finite number, 0 or more" });
+            return Err(Error::Setting {
+                field: "imitation",
+                got: imitation.to_string(),
+                expected: "a finite number, 0 or more",
+            });
         }
         Ok(Self { imitation })
     }
@@ -43,7 +47,13 @@ impl Reward {
     }
 
     /// The micro-batch's share of the mean over the supervised tokens of the step's chosen documents.
-    fn nll(&self, decoder: &Decoder, hidden: &Tensor, batch: &Batch, denominator: LossDenominator) -> Result<Tensor> {
+    fn nll(
+        &self,
+        decoder: &Decoder,
+        hidden: &Tensor,
+        batch: &Batch,
+        denominator: LossDenominator,
+    ) -> Result<Tensor> {
         let logprobs = decoder.logprobs_of(hidden, batch, pairs::chosen_tokens(batch))?;
         Ok((logprobs.values.sum_all()? * (-1.0 / denominator.tokens as f64))?)
     }
@@ -56,10 +66,19 @@ impl Objective for Reward {
 
     fn denominator(&self, batch: &Batch) -> LossDenominator {
         let denominator = pairs::denominator(batch);
-        if self.imitation > 0.0 { LossDenominator { tokens: pairs::chosen_tokens(batch).len(), ..denominator } } else { denominator }
+        if self.imitation > 0.0 {
+            LossDenominator { tokens: pairs::chosen_tokens(batch).len(), ..denominator }
+        } else {
+            denominator
+        }
     }
 
-    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, denominator: LossDenominator) -> Result<LossOutput> {
+    fn loss(
+        &self,
+        decoder: &Decoder,
+        micro_batch: &MicroBatch,
+        denominator: LossDenominator,
+    ) -> Result<LossOutput> {
         pairs::check(micro_batch)?;
         let batch = &micro_batch.batch;
         let hidden = decoder.hidden(batch)?;
@@ -74,7 +93,8 @@ impl Objective for Reward {
         } else {
             loss
         };
-        let values: Vec<f64> = values.to_device(&Device::Cpu)?.to_vec1::<f32>()?.into_iter().map(f64::from).collect();
+        let values: Vec<f64> =
+            values.to_device(&Device::Cpu)?.to_vec1::<f32>()?.into_iter().map(f64::from).collect();
         let documents = 2.0 * denominator.examples as f64;
         metrics.insert("reward_mean", values.iter().sum::<f64>() / documents);
         metrics.insert("reward_square", values.iter().map(|v| v * v).sum::<f64>() / documents);
@@ -121,9 +141,13 @@ mod tests {
             max_position_embeddings: 16,
         });
         let decoder = Decoder::init(&config, 1, &Device::Cpu).unwrap().with_value_head(2).unwrap();
-        let row = |ids: &[u32], prompt: usize| TokenRow { ids: ids.into(), loss_mask: (0..ids.len()).map(|i| i >= prompt).collect() };
+        let row = |ids: &[u32], prompt: usize| TokenRow {
+            ids: ids.into(),
+            loss_mask: (0..ids.len()).map(|i| i >= prompt).collect(),
+        };
         let rows = [row(&[1, 5, 7, 2], 2), row(&[1, 5, 8], 2), row(&[1, 3, 4, 6, 9], 1), row(&[1, 3, 2], 1)];
-        let micro_batch = MicroBatch { batch: Batch::concat(&rows.iter().collect::<Vec<_>>()), rows: vec![0, 1, 2, 3] };
+        let micro_batch =
+            MicroBatch { batch: Batch::concat(&rows.iter().collect::<Vec<_>>()), rows: vec![0, 1, 2, 3] };
         let loss = |objective: &Reward| {
             let denominator = objective.denominator(&micro_batch.batch);
             let part = objective.loss(&decoder, &micro_batch, denominator).unwrap();
@@ -135,8 +159,14 @@ mod tests {
         let chosen = decoder.logprobs(&Batch::concat(&[&rows[0], &rows[2]])).unwrap();
         let nll = -chosen.values.to_vec1::<f32>().unwrap().iter().map(|&p| f64::from(p)).sum::<f64>() / 6.0;
         assert_eq!(tokens, 6);
-        assert!((metrics["nll"] - nll).abs() < 1e-6 && (with - plain - 0.3 * nll).abs() < 1e-6, "{with} {plain} {nll}");
-        assert_eq!((Reward::default().heads(), Reward::with_imitation(0.3).unwrap().heads()), (&[Head::Value][..], &Head::ALL[..]));
+        assert!(
+            (metrics["nll"] - nll).abs() < 1e-6 && (with - plain - 0.3 * nll).abs() < 1e-6,
+            "{with} {plain} {nll}"
+        );
+        assert_eq!(
+            (Reward::default().heads(), Reward::with_imitation(0.3).unwrap().heads()),
+            (&[Head::Value][..], &Head::ALL[..])
+        );
         assert!(matches!(Reward::with_imitation(f64::NAN), Err(Error::Setting { field: "imitation", .. })));
     }
 }

@@ -15,7 +15,12 @@ impl Objective for Sft {
         LossDenominator { tokens: batch.supervised().len(), examples: batch.documents() }
     }
 
-    fn loss(&self, decoder: &Decoder, micro_batch: &MicroBatch, denominator: LossDenominator) -> Result<LossOutput> {
+    fn loss(
+        &self,
+        decoder: &Decoder,
+        micro_batch: &MicroBatch,
+        denominator: LossDenominator,
+    ) -> Result<LossOutput> {
         let logprobs = decoder.logprobs(&micro_batch.batch)?;
         Ok((logprobs.values.sum_all()? * (-1.0 / denominator.tokens as f64))?.into())
     }

@@ -28,30 +28,58 @@ const TILE: usize = 64;
 ///
 /// # Errors
 /// If the shapes do not fit.
-pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape, cu_seqlens: &[u32]) -> Result<Tensor> {
+pub fn attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    shape: AttentionShape,
+    cu_seqlens: &[u32],
+) -> Result<Tensor> {
     let tokens = cu_seqlens.last().map_or(0, |&end| end as usize);
     let (q_width, kv_width) = (shape.width(), shape.kv_width());
     if q.dims() != [tokens, q_width] || k.dims() != [tokens, kv_width] || v.dims() != [tokens, kv_width] {
-        bail!("attention: q {:?}, k {:?}, v {:?} do not fit {shape:?} and {tokens} tokens", q.dims(), k.dims(), v.dims());
+        bail!(
+            "attention: q {:?}, k {:?}, v {:?} do not fit {shape:?} and {tokens} tokens",
+            q.dims(),
+            k.dims(),
+            v.dims()
+        );
     }
-    if !cu_seqlens.is_sorted() || cu_seqlens.first() != Some(&0) || !shape.heads.is_multiple_of(shape.kv_heads) {
+    if !cu_seqlens.is_sorted()
+        || cu_seqlens.first() != Some(&0)
+        || !shape.heads.is_multiple_of(shape.kv_heads)
+    {
         bail!("attention: cu_seqlens must rise from 0, and kv_heads divide heads, got {shape:?}");
     }
     if !is_fused(q) {
         return naive(q, k, v, shape, cu_seqlens);
     }
-    q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, Attention { shape, cu_seqlens: cu_seqlens.into() })
+    q.contiguous()?.apply_op3(
+        &k.contiguous()?,
+        &v.contiguous()?,
+        Attention { shape, cu_seqlens: cu_seqlens.into() },
+    )
 }
 
 /// [`attention`] in plain candle ops, with the softmax in f32. It keeps all `[heads, tokens, tokens]`
 /// scores in memory.
-pub fn naive(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape, cu_seqlens: &[u32]) -> Result<Tensor> {
+pub fn naive(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    shape: AttentionShape,
+    cu_seqlens: &[u32],
+) -> Result<Tensor> {
     let (tokens, width) = q.dims2()?;
     let group = shape.group();
     let heads = |x: &Tensor| x.reshape((tokens, (), shape.head_dim))?.transpose(0, 1)?.contiguous();
     let shared = |x: &Tensor| {
         let one = heads(x)?.unsqueeze(1)?;
-        one.broadcast_as((shape.kv_heads, group, tokens, shape.head_dim))?.reshape((shape.heads, tokens, shape.head_dim))
+        one.broadcast_as((shape.kv_heads, group, tokens, shape.head_dim))?.reshape((
+            shape.heads,
+            tokens,
+            shape.head_dim,
+        ))
     };
     let mut mask = vec![f32::NEG_INFINITY; tokens * tokens];
     for document in documents(cu_seqlens) {
@@ -61,7 +89,8 @@ pub fn naive(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape, cu_seqle
         }
     }
     let mask = Tensor::from_vec(mask, (1, tokens, tokens), q.device())?;
-    let scores = (heads(q)?.matmul(&shared(k)?.t()?)?.to_dtype(DType::F32)? * (1.0 / (shape.head_dim as f64).sqrt()))?;
+    let scores =
+        (heads(q)?.matmul(&shared(k)?.t()?)?.to_dtype(DType::F32)? * (1.0 / (shape.head_dim as f64).sqrt()))?;
     let weights = candle_nn::ops::softmax(&scores.broadcast_add(&mask)?, D::Minus1)?.to_dtype(v.dtype())?;
     weights.matmul(&shared(v)?)?.transpose(0, 1)?.reshape((tokens, width))
 }
@@ -110,13 +139,15 @@ impl CustomOp3 for Attention {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let ((tokens, q_width), (_, kv_width)) = (q.dims2()?, k.dims2()?);
         let dy = dy.contiguous()?;
-        let (q_values, k_values, v_values, dy) = (Values::of(q)?, Values::of(k)?, Values::of(v)?, Values::of(&dy)?);
+        let (q_values, k_values, v_values, dy) =
+            (Values::of(q)?, Values::of(k)?, Values::of(v)?, Values::of(&dy)?);
         let inputs = Inputs {
             q: Mat::new(&q_values, tokens, q_width),
             k: Mat::new(&k_values, tokens, kv_width),
             v: Mat::new(&v_values, tokens, kv_width),
         };
-        let (mut dq, mut dk, mut dv) = (vec![0.0; tokens * q_width], vec![0.0; tokens * kv_width], vec![0.0; tokens * kv_width]);
+        let (mut dq, mut dk, mut dv) =
+            (vec![0.0; tokens * q_width], vec![0.0; tokens * kv_width], vec![0.0; tokens * kv_width]);
         let gradients = Gradients {
             dq: MatMut::new(&mut dq, tokens, q_width),
             dk: MatMut::new(&mut dk, tokens, kv_width),
@@ -189,19 +220,30 @@ impl<'a> Inputs<'a> {
 pub(crate) fn forward(shape: AttentionShape, cu_seqlens: &[u32], inputs: Inputs<'_>, y: MatMut<'_>) {
     let group_width = shape.group() * shape.head_dim;
     let y = split(y, cu_seqlens, shape.kv_heads, group_width);
-    parts(shape, cu_seqlens).into_par_iter().zip(y).for_each(|(part, y)| forward_part(shape, inputs.part(&part), y));
+    parts(shape, cu_seqlens)
+        .into_par_iter()
+        .zip(y)
+        .for_each(|(part, y)| forward_part(shape, inputs.part(&part), y));
 }
 
 /// Writes the gradients of the attention's inputs, given the gradient of its output.
-pub(crate) fn backward(shape: AttentionShape, cu_seqlens: &[u32], inputs: Inputs<'_>, dy: Mat<'_>, gradients: Gradients<'_>) {
+pub(crate) fn backward(
+    shape: AttentionShape,
+    cu_seqlens: &[u32],
+    inputs: Inputs<'_>,
+    dy: Mat<'_>,
+    gradients: Gradients<'_>,
+) {
     let group_width = shape.group() * shape.head_dim;
     let dq = split(gradients.dq, cu_seqlens, shape.kv_heads, group_width);
     let dk = split(gradients.dk, cu_seqlens, shape.kv_heads, shape.head_dim);
     let dv = split(gradients.dv, cu_seqlens, shape.kv_heads, shape.head_dim);
-    parts(shape, cu_seqlens).into_par_iter().zip(dq).zip(dk.into_par_iter().zip(dv)).for_each(|((part, dq), (dk, dv))| {
-        let dy = dy.rows(part.tokens.clone()).cols(part.q_cols.clone());
-        backward_part(shape, inputs.part(&part), dy, Gradients { dq, dk, dv });
-    });
+    parts(shape, cu_seqlens).into_par_iter().zip(dq).zip(dk.into_par_iter().zip(dv)).for_each(
+        |((part, dq), (dk, dv))| {
+            let dy = dy.rows(part.tokens.clone()).cols(part.q_cols.clone());
+            backward_part(shape, inputs.part(&part), dy, Gradients { dq, dk, dv });
+        },
+    );
 }
 
 /// A tile of queries of one head, and the keys that any of them attends to.
@@ -265,8 +307,8 @@ fn forward_part(shape: AttentionShape, inputs: Inputs<'_>, mut y: MatMut<'_>) {
     }
 }
 
-/// With P the softmax of scale · QKᵀ: dV = PᵀdY, dP = dY·Vᵀ, dS = P ∘ (dP - rowsum(P ∘ dP)), dQ = scale · dS·K,
-/// dK = scale · dSᵀ·Q.
+/// With P the softmax of scale · QKᵀ: dV = PᵀdY, dP = dY·Vᵀ, dS = P ∘ (dP - rowsum(P ∘ dP)), dQ = scale ·
+/// dS·K, dK = scale · dSᵀ·Q.
 fn backward_part(shape: AttentionShape, inputs: Inputs<'_>, dy: Mat<'_>, gradients: Gradients<'_>) {
     let Gradients { mut dq, mut dk, mut dv } = gradients;
     let tokens = dq.height();
@@ -275,7 +317,8 @@ fn backward_part(shape: AttentionShape, inputs: Inputs<'_>, dy: Mat<'_>, gradien
         dk.row(i).fill(0.0);
         dv.row(i).fill(0.0);
     }
-    let (mut weights, mut dscores, mut sums) = (Scratch::new(TILE * tokens), Scratch::new(TILE * tokens), [0.0; TILE]);
+    let (mut weights, mut dscores, mut sums) =
+        (Scratch::new(TILE * tokens), Scratch::new(TILE * tokens), [0.0; TILE]);
     for tile in tiles(shape, tokens) {
         let (m, n) = (tile.queries.len(), tile.keys.len());
         let (weights, dscores) = (&mut weights[..m * n], &mut dscores[..m * n]);
@@ -313,11 +356,20 @@ mod tests {
     #[test]
     fn agrees_with_the_naive_version_for_every_grouping_window_and_packing() {
         let cu_seqlens = [0, 1, 66, 66, 194, 200];
-        for (heads, kv_heads, window) in
-            [(2, 2, None), (4, 2, None), (3, 1, Some(1)), (2, 1, Some(20)), (2, 2, Some(64)), (2, 1, Some(1000))]
-        {
+        for (heads, kv_heads, window) in [
+            (2, 2, None),
+            (4, 2, None),
+            (3, 1, Some(1)),
+            (2, 1, Some(20)),
+            (2, 2, Some(64)),
+            (2, 1, Some(1000)),
+        ] {
             let shape = AttentionShape { heads, kv_heads, head_dim: 8, sliding_window: window };
-            let (q, k, v) = (random(&[200, heads * 8], 1), random(&[200, kv_heads * 8], 2), random(&[200, kv_heads * 8], 3));
+            let (q, k, v) = (
+                random(&[200, heads * 8], 1),
+                random(&[200, kv_heads * 8], 2),
+                random(&[200, kv_heads * 8], 3),
+            );
             let q = (q * 3.0).unwrap();
             assert_same(
                 &[&q, &k, &v],

@@ -65,7 +65,8 @@ pub(super) fn decoder(ids: &[u32], weights: &DecoderWeights<Weight>, shape: &Bat
         let tensors = weights.map(&|weight| weight.tensor.clone());
         let (shape, angles) = (shape.clone(), angles.clone());
         let recompute = shape.recompute;
-        let forward = move |x: &Tensor, read: &dyn Fn(&Tensor) -> Tensor| layer(x, &tensors.map(read), &shape, &angles);
+        let forward =
+            move |x: &Tensor, read: &dyn Fn(&Tensor) -> Tensor| layer(x, &tensors.map(read), &shape, &angles);
         x = block("layer", &x, &weights.all(), recompute, Arc::new(forward))?;
     }
     let (norm, eps) = (weights.norm.tensor.clone(), shape.rms_norm_eps);
@@ -80,7 +81,11 @@ fn embed(table: &Weight, ids: &[u32]) -> Result<Tensor> {
     let (shape, device) = (table.dims2()?, table.device().clone());
     let ids = Tensor::from_slice(ids, ids.len(), &device)?;
     let backward = move |dy: &Tensor| {
-        sum.add_tensor(&Tensor::zeros(shape, DType::F32, &device)?.index_add(&ids, &dy.to_dtype(DType::F32)?, 0)?)?;
+        sum.add_tensor(&Tensor::zeros(shape, DType::F32, &device)?.index_add(
+            &ids,
+            &dy.to_dtype(DType::F32)?,
+            0,
+        )?)?;
         Ok(None)
     };
     Computed::node("embed", table, table, &value, Box::new(backward))
@@ -97,7 +102,10 @@ fn layer(x: &Tensor, weights: &LayerWeights, shape: &BatchShape, angles: &RopeAn
         }
     };
     let normed = rms_norm::naive(x, &weights.input_layernorm, shape.rms_norm_eps)?;
-    let (q, k) = (angles.rotate(&project(&normed, Projection::Q)?)?, angles.rotate(&project(&normed, Projection::K)?)?);
+    let (q, k) = (
+        angles.rotate(&project(&normed, Projection::Q)?)?,
+        angles.rotate(&project(&normed, Projection::K)?)?,
+    );
     let mixed = attention(&q, &k, &project(&normed, Projection::V)?, shape.attention, &shape.cu_seqlens)?;
     let middle = (x + project(&mixed, Projection::O)?)?;
     let normed = rms_norm::naive(&middle, &weights.post_attention_layernorm, shape.rms_norm_eps)?;
@@ -124,19 +132,43 @@ impl CustomOp2 for Product {
         "product"
     }
 
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         Self::forward(s1, l1, s2, l2)
     }
 
-    fn cuda_fwd(&self, s1: &CudaStorage, l1: &Layout, s2: &CudaStorage, l2: &Layout) -> Result<(CudaStorage, Shape)> {
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
         Self::forward(s1, l1, s2, l2)
     }
 
-    fn metal_fwd(&self, s1: &MetalStorage, l1: &Layout, s2: &MetalStorage, l2: &Layout) -> Result<(MetalStorage, Shape)> {
+    fn metal_fwd(
+        &self,
+        s1: &MetalStorage,
+        l1: &Layout,
+        s2: &MetalStorage,
+        l2: &Layout,
+    ) -> Result<(MetalStorage, Shape)> {
         Self::forward(s1, l1, s2, l2)
     }
 
-    fn bwd(&self, x: &Tensor, weight: &Tensor, _: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let dx = if x.track_op() { Some(dy.matmul(&weight.detach())?) } else { None };
         let dweight = if weight.track_op() { Some(dy.t()?.matmul(&x.detach())?) } else { None };
         Ok((dx, dweight))
@@ -162,9 +194,19 @@ mod tests {
 
     /// Runs a decoder with LoRA adapters for its first and last projection. `tracked` selects the
     /// trainable tensors by index: first the tensors of the case, then those of the adapters.
-    fn run(case: &Case, low_rank: &[Tensor], dtype: DType, recompute: bool, by_blocks: bool, tracked: impl Fn(usize) -> bool) -> Run {
-        let tensors: Vec<Tensor> = case.tensors.iter().chain(low_rank).map(|t| t.to_dtype(dtype).unwrap().copy().unwrap()).collect();
-        let own = |(i, t): (usize, &Tensor)| if tracked(i) { Var::from_tensor(t).unwrap().into_inner() } else { t.clone() };
+    fn run(
+        case: &Case,
+        low_rank: &[Tensor],
+        dtype: DType,
+        recompute: bool,
+        by_blocks: bool,
+        tracked: impl Fn(usize) -> bool,
+    ) -> Run {
+        let tensors: Vec<Tensor> =
+            case.tensors.iter().chain(low_rank).map(|t| t.to_dtype(dtype).unwrap().copy().unwrap()).collect();
+        let own = |(i, t): (usize, &Tensor)| {
+            if tracked(i) { Var::from_tensor(t).unwrap().into_inner() } else { t.clone() }
+        };
         let tensors: Vec<Tensor> = tensors.iter().enumerate().map(own).collect();
         let (base, updates) = tensors.split_at(case.tensors.len());
         let shape = BatchShape { recompute, ..case.shape.clone() };
@@ -172,7 +214,9 @@ mod tests {
         let y = case.run(base, |ids, weights, _| {
             let mut weights = weights.clone();
             if let [a, b, c, d] = updates {
-                let lora = |a: &Tensor, b: &Tensor| Some(LowRank { a: a.clone(), b: b.clone(), scale: 0.5, dropout: None });
+                let lora = |a: &Tensor, b: &Tensor| {
+                    Some(LowRank { a: a.clone(), b: b.clone(), scale: 0.5, dropout: None })
+                };
                 weights.layers[0].projections[Projection::Q].lora = lora(a, b);
                 weights.layers[0].projections[Projection::Down].lora = lora(c, d);
             }
@@ -180,7 +224,9 @@ mod tests {
             if !by_blocks {
                 let y = ops::naive::decoder(ids, &weights, &shape)?;
                 let mut store = (&y * cotangent(&y))?.sum_all()?.backward()?;
-                let gradient = |weight: &Tensor| if weight.is_variable() { store.remove(weight).map(|g| flat(&g)) } else { None };
+                let gradient = |weight: &Tensor| {
+                    if weight.is_variable() { store.remove(weight).map(|g| flat(&g)) } else { None }
+                };
                 gradients.extend(tensors.iter().map(gradient));
                 return Ok(y);
             }

@@ -28,21 +28,38 @@ pub fn decoder(ids: &[u32], weights: &DecoderWeights, shape: &BatchShape) -> Res
 }
 
 /// [`decoder`]; gradients of weights in `sink` are added there and not returned to candle.
-pub(crate) fn decoder_into(ids: &[u32], weights: &DecoderWeights, shape: &BatchShape, sink: Option<&GradSink>) -> Result<Tensor> {
+pub(crate) fn decoder_into(
+    ids: &[u32],
+    weights: &DecoderWeights,
+    shape: &BatchShape,
+    sink: Option<&GradSink>,
+) -> Result<Tensor> {
     let (vocab, hidden) = weights.embed_tokens.dims2()?;
     let tokens = shape.rope.tokens();
-    if ids.len() != tokens || shape.cu_seqlens.last() != Some(&(tokens as u32)) || shape.rope.head_dim() != shape.attention.head_dim {
-        bail!("decoder: {} ids, a rope table for {tokens} tokens, cu_seqlens {:?}", ids.len(), shape.cu_seqlens);
+    if ids.len() != tokens
+        || shape.cu_seqlens.last() != Some(&(tokens as u32))
+        || shape.rope.head_dim() != shape.attention.head_dim
+    {
+        bail!(
+            "decoder: {} ids, a rope table for {tokens} tokens, cu_seqlens {:?}",
+            ids.len(),
+            shape.cu_seqlens
+        );
     }
     if weights.norm.dims() != [hidden] || ids.iter().any(|&id| id as usize >= vocab) {
-        bail!("decoder: the norm has shape {:?}, expected [{hidden}], and ids must be below {vocab}", weights.norm.dims());
+        bail!(
+            "decoder: the norm has shape {:?}, expected [{hidden}], and ids must be below {vocab}",
+            weights.norm.dims()
+        );
     }
     let tracked = weights.map(&|tensor| Weight::new(tensor, sink));
     // The fused code below is for f32 on the CPU, and merges LoRA adapters into their weights.
     if !is_fused(&weights.embed_tokens) || weights.layers.iter().any(LayerWeights::has_dropout) {
         return match sink {
             // Blocks return no gradients of weights to candle.
-            Some(_) if !tracked.all().into_iter().any(Weight::for_candle) => blocks::decoder(ids, &tracked, shape),
+            Some(_) if !tracked.all().into_iter().any(Weight::for_candle) => {
+                blocks::decoder(ids, &tracked, shape)
+            }
             _ => naive(ids, weights, shape),
         };
     }
@@ -110,7 +127,11 @@ impl CustomOp1 for Decoder {
             let (y, saved) = layer.forward(x)?;
             x = y;
             if self.tracked {
-                state.saved.push(if self.recompute { Saved::Input(saved.x) } else { Saved::Everything(saved) });
+                state.saved.push(if self.recompute {
+                    Saved::Input(saved.x)
+                } else {
+                    Saved::Everything(saved)
+                });
             }
         }
         let norm = &*Values::of(&self.norm.tensor)?;
@@ -124,7 +145,9 @@ impl CustomOp1 for Decoder {
 
     fn bwd(&self, joined: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let State { x: Some(x), saved: all_saved } = &mut *state else { bail!("decoder: backward without a forward") };
+        let State { x: Some(x), saved: all_saved } = &mut *state else {
+            bail!("decoder: backward without a forward")
+        };
         let norm = &*Values::of(&self.norm.tensor)?;
         let hidden = norm.len();
         let dy = dy.contiguous()?;
@@ -197,7 +220,11 @@ mod tests {
 
     /// The case with LoRA adapters for the query and the down projection, which follow the weights in
     /// `t`.
-    fn updated(case: &Case, t: &[Tensor], op: impl Fn(&[u32], &DecoderWeights, &BatchShape) -> Result<Tensor>) -> Result<Tensor> {
+    fn updated(
+        case: &Case,
+        t: &[Tensor],
+        op: impl Fn(&[u32], &DecoderWeights, &BatchShape) -> Result<Tensor>,
+    ) -> Result<Tensor> {
         dropped(case, t, 0.0, op)
     }
 
@@ -209,7 +236,9 @@ mod tests {
         op: impl Fn(&[u32], &DecoderWeights, &BatchShape) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let dropout = |i: usize| (rate > 0.0).then_some(Dropout { rate, key: i as u64 });
-        let low_rank = |i: usize| Some(LowRank { a: t[i].clone(), b: t[i + 1].clone(), scale: 0.5, dropout: dropout(i) });
+        let low_rank = |i: usize| {
+            Some(LowRank { a: t[i].clone(), b: t[i + 1].clone(), scale: 0.5, dropout: dropout(i) })
+        };
         case.run(&t[..11], |ids, weights, shape| {
             let mut weights = weights.clone();
             weights.layers[0].projections[Projection::Q].lora = low_rank(11);
@@ -221,20 +250,25 @@ mod tests {
     #[test]
     fn lora_adapters_agree_with_the_naive_version_and_with_finite_differences() {
         let case = Case::new(1, 12, (4, 2), 20, &[0, 90, 600]);
-        let low_rank = [random(&[3, 12], 31), random(&[16, 3], 32), random(&[3, 20], 33), random(&[12, 3], 34)];
+        let low_rank =
+            [random(&[3, 12], 31), random(&[16, 3], 32), random(&[3, 20], 33), random(&[12, 3], 34)];
         let inputs: Vec<&Tensor> = case.tensors.iter().chain(&low_rank).collect();
         assert_same(&inputs, |t| updated(&case, t, decoder), |t| updated(&case, t, naive), 1e-3);
         let case = Case::new(1, 6, (2, 1), 5, &[0, 3, 5]);
         let low_rank = [random(&[2, 6], 31), random(&[8, 2], 32), random(&[2, 5], 33), random(&[6, 2], 34)];
-        assert_gradients(&case.tensors.iter().chain(&low_rank).collect::<Vec<_>>(), |t| updated(&case, t, decoder));
+        assert_gradients(&case.tensors.iter().chain(&low_rank).collect::<Vec<_>>(), |t| {
+            updated(&case, t, decoder)
+        });
     }
 
     #[test]
     fn dropout_of_lora_adapters_agrees_with_the_naive_version_and_with_finite_differences() {
         let case = Case::new(1, 12, (4, 2), 20, &[0, 90, 600]);
-        let low_rank = [random(&[3, 12], 31), random(&[16, 3], 32), random(&[3, 20], 33), random(&[12, 3], 34)];
+        let low_rank =
+            [random(&[3, 12], 31), random(&[16, 3], 32), random(&[3, 20], 33), random(&[12, 3], 34)];
         let tensors: Vec<Tensor> = case.tensors.iter().chain(&low_rank).map(|t| t.copy().unwrap()).collect();
-        let vars: Vec<Tensor> = tensors.iter().map(|t| candle_core::Var::from_tensor(t).unwrap().into_inner()).collect();
+        let vars: Vec<Tensor> =
+            tensors.iter().map(|t| candle_core::Var::from_tensor(t).unwrap().into_inner()).collect();
         let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let close = |a: &Tensor, b: &Tensor| {
             let worst = flat(a).iter().zip(flat(b)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -246,7 +280,9 @@ mod tests {
         // As in training: gradients go to a sink.
         let gradients: Vec<GradAccumulator> = vars.iter().map(|_| GradAccumulator::default()).collect();
         let sink = GradSink::new(vars.iter().zip(gradients.iter().cloned()));
-        let y = dropped(&case, &vars, 0.4, |ids, weights, shape| decoder_into(ids, weights, shape, Some(&sink))).unwrap();
+        let y =
+            dropped(&case, &vars, 0.4, |ids, weights, shape| decoder_into(ids, weights, shape, Some(&sink)))
+                .unwrap();
         close(&y, &reference);
         assert!(flat(&y) != flat(&updated(&case, &vars, naive).unwrap()), "something is dropped");
         drop((&y * &cotangent).unwrap().sum_all().unwrap().backward().unwrap());
@@ -255,13 +291,19 @@ mod tests {
         }
         let case = Case::new(1, 6, (2, 1), 5, &[0, 3, 5]);
         let low_rank = [random(&[2, 6], 31), random(&[8, 2], 32), random(&[2, 5], 33), random(&[6, 2], 34)];
-        assert_gradients(&case.tensors.iter().chain(&low_rank).collect::<Vec<_>>(), |t| dropped(&case, t, 0.4, decoder));
+        assert_gradients(&case.tensors.iter().chain(&low_rank).collect::<Vec<_>>(), |t| {
+            dropped(&case, t, 0.4, decoder)
+        });
     }
 
     #[test]
     fn backward_twice_gives_the_same_gradients() {
         let case = Case::new(2, 12, (4, 2), 20, &[0, 9]);
-        let vars: Vec<Tensor> = case.tensors.iter().map(|t| candle_core::Var::from_tensor(t).unwrap().as_tensor().clone()).collect();
+        let vars: Vec<Tensor> = case
+            .tensors
+            .iter()
+            .map(|t| candle_core::Var::from_tensor(t).unwrap().as_tensor().clone())
+            .collect();
         let loss = case.run(&vars, decoder).unwrap().sqr().unwrap().sum_all().unwrap();
         let (first, second) = (loss.backward().unwrap(), loss.backward().unwrap());
         for var in &vars {
@@ -277,7 +319,8 @@ mod tests {
         assert!(!case.run(&tensors, decoder).unwrap().track_op());
         let var = candle_core::Var::from_tensor(&tensors[5]).unwrap();
         tensors[5] = var.as_tensor().clone();
-        let gradients = case.run(&tensors, decoder).unwrap().sqr().unwrap().sum_all().unwrap().backward().unwrap();
+        let gradients =
+            case.run(&tensors, decoder).unwrap().sqr().unwrap().sum_all().unwrap().backward().unwrap();
         assert!(gradients.get(&tensors[5]).is_some() && gradients.get(&tensors[6]).is_none());
     }
 }

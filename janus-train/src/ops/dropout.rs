@@ -22,7 +22,8 @@ impl Dropout {
     /// # Errors
     /// If candle fails.
     pub fn mask(&self, x: &Tensor) -> Result<Tensor> {
-        let mask: Vec<u8> = (0..x.elem_count() as u64).into_par_iter().map(|i| u8::from(self.keeps(i))).collect();
+        let mask: Vec<u8> =
+            (0..x.elem_count() as u64).into_par_iter().map(|i| u8::from(self.keeps(i))).collect();
         x * Tensor::from_vec(mask, x.shape(), x.device())?.to_dtype(x.dtype())?
     }
 
@@ -50,20 +51,28 @@ mod tests {
     #[test]
     fn the_dropped_share_is_the_rate_and_kept_elements_are_unchanged() {
         let x = Tensor::full(3.0f32, (200, 500), &Device::Cpu).unwrap();
-        let of = |rate, key| Dropout { rate, key }.mask(&x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let of = |rate, key| {
+            Dropout { rate, key }.mask(&x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
         for rate in [0.0, 0.05, 0.5, 0.9] {
             let kept = of(rate, 7);
             assert!(kept.iter().all(|&value| value == 0.0 || value == 3.0));
             let dropped = kept.iter().filter(|&&value| value == 0.0).count() as f64 / 1e5;
             // Six standard deviations.
-            assert!((dropped - rate).abs() <= 6.0 * (rate * (1.0 - rate) / 1e5).sqrt(), "{dropped} dropped, expected {rate}");
+            assert!(
+                (dropped - rate).abs() <= 6.0 * (rate * (1.0 - rate) / 1e5).sqrt(),
+                "{dropped} dropped, expected {rate}"
+            );
         }
         assert_eq!(of(0.5, 7), of(0.5, 7));
         // Masks of neighbouring keys are independent: they agree on half of the elements.
         let same = of(0.5, 7).iter().zip(of(0.5, 8)).filter(|(a, b)| **a == *b).count() as f64 / 1e5;
         assert!((same - 0.5).abs() < 0.01, "{same}");
         let rounded = Dropout { rate: 0.5, key: 7 }.mask(&x.to_dtype(DType::BF16).unwrap()).unwrap();
-        assert_eq!(rounded.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap(), of(0.5, 7));
+        assert_eq!(
+            rounded.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+            of(0.5, 7)
+        );
     }
 
     #[test]

@@ -12,7 +12,9 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use candle_core::{CpuStorage, DType, Device, InplaceOp1, InplaceOp2, Layout, Result, Shape, Tensor, TensorId, bail};
+use candle_core::{
+    CpuStorage, DType, Device, InplaceOp1, InplaceOp2, Layout, Result, Shape, Tensor, TensorId, bail,
+};
 use rayon::prelude::*;
 
 use super::storage::{slice, slice_mut};
@@ -78,7 +80,9 @@ pub(crate) struct GradSink(Arc<HashMap<TensorId, GradAccumulator>>);
 impl GradSink {
     /// A sink for these weights.
     pub(crate) fn new<'a>(accumulators: impl IntoIterator<Item = (&'a Tensor, GradAccumulator)>) -> Self {
-        Self(Arc::new(accumulators.into_iter().map(|(weight, accumulator)| (weight.id(), accumulator)).collect()))
+        Self(Arc::new(
+            accumulators.into_iter().map(|(weight, accumulator)| (weight.id(), accumulator)).collect(),
+        ))
     }
 
     fn of(&self, weight: &Tensor) -> Option<GradAccumulator> {
@@ -119,7 +123,9 @@ impl Weight {
         let Some(gradient) = self.gradient.as_ref().filter(|_| self.for_candle) else { return Ok(None) };
         match gradient.take() {
             Some(gradient) => Ok(Some(gradient)),
-            None => bail!("an op added no gradient for one of its weights, of shape {:?}", self.tensor.dims()),
+            None => {
+                bail!("an op added no gradient for one of its weights, of shape {:?}", self.tensor.dims())
+            }
         }
     }
 }
@@ -149,7 +155,13 @@ impl InplaceOp2 for AddInPlace {
         "add_in_place"
     }
 
-    fn cpu_fwd(&self, a: &mut CpuStorage, a_layout: &Layout, b: &CpuStorage, b_layout: &Layout) -> Result<()> {
+    fn cpu_fwd(
+        &self,
+        a: &mut CpuStorage,
+        a_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> Result<()> {
         let b = slice(b, b_layout)?;
         slice_mut(a, a_layout)?.par_chunks_mut(ELEMENTS).zip(b.par_chunks(ELEMENTS)).for_each(|(a, b)| {
             for (a, b) in a.iter_mut().zip(b) {

@@ -12,7 +12,9 @@ use super::gradient::Weight;
 
 /// Joins two or more weights into a tensor with a single element.
 pub(crate) fn join_inputs(weights: &[&Weight]) -> Result<Tensor> {
-    let [first, second, rest @ ..] = weights else { bail!("join_inputs: {} weights, expected two or more", weights.len()) };
+    let [first, second, rest @ ..] = weights else {
+        bail!("join_inputs: {} weights, expected two or more", weights.len())
+    };
     let node = Join { first: Some((*first).clone()), others: vec![(*second).clone()] };
     let mut joined = first.tensor.apply_op2(&second.tensor, node)?;
     for others in rest.chunks(2) {
@@ -56,7 +58,13 @@ impl CustomOp2 for Join {
         one_zero()
     }
 
-    fn bwd(&self, a: &Tensor, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        a: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         Ok((self.of_first(a)?, self.others[0].take_for_candle()?))
     }
 }
@@ -66,11 +74,26 @@ impl CustomOp3 for Join {
         "join_inputs"
     }
 
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         one_zero()
     }
 
-    fn bwd(&self, a: &Tensor, _: &Tensor, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        a: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         Ok((self.of_first(a)?, self.others[0].take_for_candle()?, self.others[1].take_for_candle()?))
     }
 }

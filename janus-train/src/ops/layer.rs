@@ -78,12 +78,19 @@ impl Sizes {
         for (projection, ProjectionWeights { weight, lora }) in weights.projections.iter() {
             let (name, expected) = (projection.short_name(), sizes.of(projection));
             if weight.tensor.dims() != expected {
-                bail!("decoder: {name} of a layer has shape {:?}, expected {expected:?}", weight.tensor.dims());
+                bail!(
+                    "decoder: {name} of a layer has shape {:?}, expected {expected:?}",
+                    weight.tensor.dims()
+                );
             }
             let Some(LowRank { a, b, .. }) = lora else { continue };
             let ([out, input], rank) = (expected, a.tensor.dim(0)?);
             if a.tensor.dims() != [rank, input] || b.tensor.dims() != [out, rank] {
-                bail!("decoder: the LoRA adapter of {name} of a layer has shapes {:?} and {:?}", a.tensor.dims(), b.tensor.dims());
+                bail!(
+                    "decoder: the LoRA adapter of {name} of a layer has shapes {:?} and {:?}",
+                    a.tensor.dims(),
+                    b.tensor.dims()
+                );
             }
         }
         Ok(sizes)
@@ -95,7 +102,8 @@ impl Sizes {
 
     /// The sizes of a model's layer, for one token.
     fn of_model(model: &ModelConfig) -> Self {
-        let (q, kv) = (model.num_attention_heads * model.head_dim, model.num_key_value_heads * model.head_dim);
+        let (q, kv) =
+            (model.num_attention_heads * model.head_dim, model.num_key_value_heads * model.head_dim);
         Self::of_widths(1, model.hidden_size, q, kv, model.intermediate_size)
     }
 
@@ -212,13 +220,20 @@ impl Layer {
             let normed = Mat::new(&normed, n, hidden);
             let (q_rows, kv_rows) = MatMut::new(qkv_rows, n, qkv).split_cols(q);
             let (k_rows, v_rows) = kv_rows.split_cols(kv);
-            for (dst, projection) in [(q_rows, Projection::Q), (k_rows, Projection::K), (v_rows, Projection::V)] {
+            for (dst, projection) in
+                [(q_rows, Projection::Q), (k_rows, Projection::K), (v_rows, Projection::V)]
+            {
                 matmul(dst, false, normed, w.projection(projection, hidden).t());
             }
             self.rotate(qkv_rows, start, false);
         });
 
-        attention::forward(self.shape.attention, &self.shape.cu_seqlens, self.inputs(&saved.qkv), MatMut::new(&mut saved.mixed, tokens, q));
+        attention::forward(
+            self.shape.attention,
+            &self.shape.cu_seqlens,
+            self.inputs(&saved.qkv),
+            MatMut::new(&mut saved.mixed, tokens, q),
+        );
 
         let mixed = &*saved.mixed;
         saved
@@ -240,7 +255,12 @@ impl Layer {
                 matmul(up_rows, false, normed, w.projection(Projection::Up, hidden).t());
                 swiglu(gate_up, ffn, &mut gated);
                 y.copy_from_slice(middle);
-                matmul(MatMut::new(y, n, hidden), true, Mat::new(&gated, n, ffn), w.projection(Projection::Down, ffn).t());
+                matmul(
+                    MatMut::new(y, n, hidden),
+                    true,
+                    Mat::new(&gated, n, ffn),
+                    w.projection(Projection::Down, ffn).t(),
+                );
             });
         Ok((y, saved))
     }
@@ -301,13 +321,20 @@ mod tests {
         });
         model.head_dim = case.shape.attention.head_dim;
         let saved = case.run(&case.tensors, |_, weights, shape| {
-            let layer = Layer::new(hidden, weights.layers[0].map(&|weight| Weight::new(weight, None)), shape)?;
+            let layer =
+                Layer::new(hidden, weights.layers[0].map(&|weight| Weight::new(weight, None)), shape)?;
             let mut x = Scratch::saved(tokens * hidden);
             x.fill(1.0);
             let SavedActivations { x, qkv, mixed, middle, gate_up } = layer.forward(x)?.1;
-            let bytes = [x, qkv, mixed, middle, gate_up].iter().map(|buffer| size_of_val::<[f32]>(buffer)).sum::<usize>();
+            let bytes = [x, qkv, mixed, middle, gate_up]
+                .iter()
+                .map(|buffer| size_of_val::<[f32]>(buffer))
+                .sum::<usize>();
             Tensor::new(bytes as f64, &candle_core::Device::Cpu)
         });
-        assert_eq!(saved.unwrap().to_scalar::<f64>().unwrap() as usize, tokens * SavedActivations::bytes_per_token(&model));
+        assert_eq!(
+            saved.unwrap().to_scalar::<f64>().unwrap() as usize,
+            tokens * SavedActivations::bytes_per_token(&model)
+        );
     }
 }

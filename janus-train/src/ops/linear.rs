@@ -19,7 +19,11 @@ use crate::matrix::{Mat, MatMut, matmul, par_project, par_weight_gradient};
 pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let ((_, x_in), (_, weight_in)) = (x.dims2()?, weight.dims2()?);
     if x_in != weight_in {
-        bail!("linear: x has shape {:?}, weight {:?}: expected the same last dimension", x.dims(), weight.dims());
+        bail!(
+            "linear: x has shape {:?}, weight {:?}: expected the same last dimension",
+            x.dims(),
+            weight.dims()
+        );
     }
     if !is_fused(x) {
         return blocks::linear(x, weight);
@@ -39,7 +43,13 @@ impl CustomOp2 for Linear {
         "linear"
     }
 
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let ((rows, input), (out, _)) = (l1.shape().dims2()?, l2.shape().dims2()?);
         let (x, weight) = (Mat::new(slice(s1, l1)?, rows, input), Mat::new(slice(s2, l2)?, out, input));
         let mut y = vec![0.0; rows * out];
@@ -47,7 +57,13 @@ impl CustomOp2 for Linear {
         output(y, (rows, out))
     }
 
-    fn bwd(&self, x: &Tensor, weight: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let ((rows, input), (out, _)) = (x.dims2()?, weight.dims2()?);
         let dy = dy.contiguous()?;
         let dy = Values::of(&dy)?;

@@ -62,20 +62,32 @@ pub(crate) fn linear_logprobs_into(
         );
     }
     if let Some(r) = (0..rows.len()).find(|&r| rows[r] as usize >= tokens || targets[r] as usize >= vocab) {
-        bail!("linear_logprobs: row {} or target {} at {r} is out of range of {tokens} tokens, {vocab} ids", rows[r], targets[r]);
+        bail!(
+            "linear_logprobs: row {} or target {} at {r} is out of range of {tokens} tokens, {vocab} ids",
+            rows[r],
+            targets[r]
+        );
     }
     let tracked = Weight::new(weight, sink);
     if !is_fused(hidden) {
         return blocks::linear_logprobs(hidden, &tracked, rows, targets);
     }
-    let op = LinearLogprobs { rows: rows.into(), targets: targets.into(), weight: tracked, softmaxes: Mutex::default() };
+    let op = LinearLogprobs {
+        rows: rows.into(),
+        targets: targets.into(),
+        weight: tracked,
+        softmaxes: Mutex::default(),
+    };
     hidden.contiguous()?.apply_op2(&weight.contiguous()?, op)
 }
 
 /// [`linear_logprobs`] in plain candle ops, with the log-softmax in f32. It keeps all logits in memory.
 pub fn naive(hidden: &Tensor, weight: &Tensor, rows: &[u32], targets: &[u32]) -> Result<Tensor> {
     let index = |ids: &[u32]| Tensor::from_slice(ids, ids.len(), hidden.device());
-    log_prob::of_logits(&hidden.index_select(&index(rows)?, 0)?.matmul(&weight.t()?)?, &index(targets)?.unsqueeze(1)?)
+    log_prob::of_logits(
+        &hidden.index_select(&index(rows)?, 0)?.matmul(&weight.t()?)?,
+        &index(targets)?.unsqueeze(1)?,
+    )
 }
 
 struct LinearLogprobs {
@@ -115,7 +127,13 @@ impl CustomOp2 for LinearLogprobs {
         "linear_logprobs"
     }
 
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let ((_, width), (vocab, _)) = (l1.shape().dims2()?, l2.shape().dims2()?);
         let (hidden, weight) = (slice(s1, l1)?, Mat::new(slice(s2, l2)?, vocab, width));
         let mut logprobs = vec![0.0; self.rows.len()];
@@ -132,7 +150,12 @@ impl CustomOp2 for LinearLogprobs {
                 for start in (0..vocab).step_by(held) {
                     let ids = start..(start + held).min(vocab);
                     let logits = &mut logits[..n * ids.len()];
-                    matmul(MatMut::new(logits, n, ids.len()), false, Mat::new(&x, n, width), weight.rows(ids.clone()).t());
+                    matmul(
+                        MatMut::new(logits, n, ids.len()),
+                        false,
+                        Mat::new(&x, n, width),
+                        weight.rows(ids.clone()).t(),
+                    );
                     vectorised!(|| {
                         for (r, logits) in logits.chunks_exact_mut(ids.len()).enumerate() {
                             let target = targets[r] as usize;
@@ -153,7 +176,13 @@ impl CustomOp2 for LinearLogprobs {
         output(logprobs, rows)
     }
 
-    fn bwd(&self, hidden: &Tensor, weight: &Tensor, _y: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        hidden: &Tensor,
+        weight: &Tensor,
+        _y: &Tensor,
+        g: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let ((tokens, width), (vocab, _)) = (hidden.dims2()?, weight.dims2()?);
         let g = g.contiguous()?;
         let (hidden_values, weight_values, g) = (Values::of(hidden)?, Values::of(weight)?, Values::of(&g)?);
@@ -175,13 +204,22 @@ impl LinearLogprobs {
     /// be overwritten.
     ///
     /// With p = softmax(logits): d logits = g · (onehot(target) - p).
-    fn gradients(&self, hidden: &[f32], w: Mat<'_>, g: &[f32], dhidden: &mut [f32], dweight: Option<(&mut [f32], bool)>) {
+    fn gradients(
+        &self,
+        hidden: &[f32],
+        w: Mat<'_>,
+        g: &[f32],
+        dhidden: &mut [f32],
+        dweight: Option<(&mut [f32], bool)>,
+    ) {
         let (vocab, width) = w.shape();
         let softmaxes = self.softmaxes.lock().unwrap_or_else(PoisonError::into_inner);
         let most = self.rows.len().clamp(1, LOGITS_HELD / VOCAB);
         let held = (LOGITS_HELD / most / VOCAB * VOCAB).min(vocab);
-        let (mut x, mut dx, mut dlogits) = (Scratch::new(most * width), Scratch::new(most * width), Scratch::new(most * held));
-        let (dweight, mut filled) = dweight.map_or((None, false), |(dweight, filled)| (Some(dweight), filled));
+        let (mut x, mut dx, mut dlogits) =
+            (Scratch::new(most * width), Scratch::new(most * width), Scratch::new(most * held));
+        let (dweight, mut filled) =
+            dweight.map_or((None, false), |(dweight, filled)| (Some(dweight), filled));
         let mut dweight = dweight.map(|dweight| MatMut::new(dweight, vocab, width));
         let rows = self.rows.chunks(most).zip(self.targets.chunks(most));
         for ((rows, targets), (softmaxes, g)) in rows.zip(softmaxes.chunks(most).zip(g.chunks(most))) {
@@ -244,7 +282,9 @@ mod tests {
             |t| naive(&t[0], &t[1], &rows, &targets),
             2e-5,
         );
-        assert_gradients(&[&random(&[4, 3], 3), &random(&[7, 3], 4)], |t| linear_logprobs(&t[0], &t[1], &[0, 2, 3], &[6, 0, 1]));
+        assert_gradients(&[&random(&[4, 3], 3), &random(&[7, 3], 4)], |t| {
+            linear_logprobs(&t[0], &t[1], &[0, 2, 3], &[6, 0, 1])
+        });
     }
 
     #[test]
@@ -258,18 +298,23 @@ mod tests {
 
     #[test]
     fn without_rows_there_are_no_logprobs_and_the_gradient_is_zero() {
-        let (hidden, weight) = (random(&[4, 3], 1), candle_core::Var::from_tensor(&random(&[7, 3], 2)).unwrap());
+        let (hidden, weight) =
+            (random(&[4, 3], 1), candle_core::Var::from_tensor(&random(&[7, 3], 2)).unwrap());
         let none = linear_logprobs(&hidden, &weight, &[], &[]).unwrap();
         assert_eq!(none.dims(), [0]);
         let gradients = none.sum_all().unwrap().backward().unwrap();
-        assert_eq!(gradients.get(&weight).unwrap().abs().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap(), 0.0);
+        assert_eq!(
+            gradients.get(&weight).unwrap().abs().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap(),
+            0.0
+        );
     }
 
     #[test]
     fn large_logits_neither_overflow_nor_lose_small_ones() {
         let hidden = Tensor::new(&[[1000.0f32]], &candle_core::Device::Cpu).unwrap();
         let weight = Tensor::new(&[[1.0f32], [0.9], [-1.0]], &candle_core::Device::Cpu).unwrap();
-        let logprobs = linear_logprobs(&hidden, &weight, &[0, 0, 0], &[0, 1, 2]).unwrap().to_vec1::<f32>().unwrap();
+        let logprobs =
+            linear_logprobs(&hidden, &weight, &[0, 0, 0], &[0, 1, 2]).unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(logprobs, [0.0, -100.0, -2000.0]);
     }
 }

@@ -25,7 +25,11 @@ pub fn log_sigmoid(x: &Tensor) -> Result<Tensor> {
     if !is_fused(x) {
         return naive_log_sigmoid(x);
     }
-    x.contiguous()?.apply_op1(ByElement { name: "log_sigmoid", f: |x| x.min(0.0) - (-x.abs()).exp().ln_1p(), derivative: |x| sigmoid(-x) })
+    x.contiguous()?.apply_op1(ByElement {
+        name: "log_sigmoid",
+        f: |x| x.min(0.0) - (-x.abs()).exp().ln_1p(),
+        derivative: |x| sigmoid(-x),
+    })
 }
 
 /// `log(1 - e^x)` for x < 0, element by element: `log(-expm1(x))` above -ln 2 and `log1p(-e^x)` below,
@@ -44,7 +48,11 @@ pub fn log1mexp(x: &Tensor) -> Result<Tensor> {
         let x = x.min(NEAREST_TO_ZERO);
         if x > -std::f64::consts::LN_2 { (-x.exp_m1()).ln() } else { (-x.exp()).ln_1p() }
     };
-    x.contiguous()?.apply_op1(ByElement { name: "log1mexp", f, derivative: |x| -1.0 / (-x.min(NEAREST_TO_ZERO)).exp_m1() })
+    x.contiguous()?.apply_op1(ByElement {
+        name: "log1mexp",
+        f,
+        derivative: |x| -1.0 / (-x.min(NEAREST_TO_ZERO)).exp_m1(),
+    })
 }
 
 /// [`log_sigmoid`] in plain candle ops.
@@ -82,7 +90,10 @@ impl CustomOp1 for ByElement {
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let dy = dy.contiguous()?;
         let (values, dy) = (Values::of(x)?, Values::of(&dy)?);
-        let dx = values.iter().zip(dy.iter()).map(|(&x, &dy)| (f64::from(dy) * (self.derivative)(f64::from(x))) as f32);
+        let dx = values
+            .iter()
+            .zip(dy.iter())
+            .map(|(&x, &dy)| (f64::from(dy) * (self.derivative)(f64::from(x))) as f32);
         Ok(Some(tensor_like(dx.collect(), x)?))
     }
 }
@@ -111,7 +122,8 @@ mod tests {
     fn at(x: f32, op: fn(&Tensor) -> Result<Tensor>) -> (f32, f32) {
         let var = Var::from_tensor(&Tensor::new(&[x], &Device::Cpu).unwrap()).unwrap();
         let y = op(&var).unwrap();
-        let gradient = y.sum_all().unwrap().backward().unwrap().get(&var).unwrap().to_vec1::<f32>().unwrap()[0];
+        let gradient =
+            y.sum_all().unwrap().backward().unwrap().get(&var).unwrap().to_vec1::<f32>().unwrap()[0];
         (y.to_vec1::<f32>().unwrap()[0], gradient)
     }
 

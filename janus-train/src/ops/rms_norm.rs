@@ -16,7 +16,11 @@ use super::storage::{Values, output, slice, tensor_like};
 /// If the shapes do not fit.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     if weight.dims() != [x.dim(D::Minus1)?] {
-        bail!("rms_norm: weight has shape {:?}, expected the last dimension of x, {:?}", weight.dims(), x.dims());
+        bail!(
+            "rms_norm: weight has shape {:?}, expected the last dimension of x, {:?}",
+            weight.dims(),
+            x.dims()
+        );
     }
     if !is_fused(x) {
         return naive(x, weight, eps);
@@ -28,7 +32,9 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
 pub fn naive(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     let (dtype, x) = (x.dtype(), x.to_dtype(DType::F32)?);
     let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
-    x.broadcast_div(&(mean_square + eps)?.sqrt()?)?.broadcast_mul(&weight.to_dtype(DType::F32)?)?.to_dtype(dtype)
+    x.broadcast_div(&(mean_square + eps)?.sqrt()?)?
+        .broadcast_mul(&weight.to_dtype(DType::F32)?)?
+        .to_dtype(dtype)
 }
 
 struct RmsNorm {
@@ -40,15 +46,29 @@ impl CustomOp2 for RmsNorm {
         "rms_norm"
     }
 
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let (x, weight) = (slice(s1, l1)?, slice(s2, l2)?);
         let mut y = vec![0.0; x.len()];
         let block = ROWS_PER_TASK * weight.len();
-        y.par_chunks_mut(block).zip(x.par_chunks(block)).for_each(|(y, x)| norm::rms_norm(x, weight, self.eps, y));
+        y.par_chunks_mut(block)
+            .zip(x.par_chunks(block))
+            .for_each(|(y, x)| norm::rms_norm(x, weight, self.eps, y));
         output(y, l1.shape().clone())
     }
 
-    fn bwd(&self, x: &Tensor, weight: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let dy = dy.contiguous()?;
         let (x_values, w, dy) = (Values::of(x)?, Values::of(weight)?, Values::of(&dy)?);
         let (x_values, w, dy) = (&*x_values, &*w, &*dy);

@@ -86,7 +86,8 @@ impl RopeAngles {
     pub(super) fn new(table: &RopeTable, device: &Device) -> Result<Self> {
         let (head_dim, half) = (table.head_dim, table.head_dim / 2);
         let positions = Tensor::from_slice(&table.positions, table.tokens(), device)?;
-        let rows = Tensor::from_slice(&table.angles, (table.angles.len() / head_dim.max(1), head_dim), device)?;
+        let rows =
+            Tensor::from_slice(&table.angles, (table.angles.len() / head_dim.max(1), head_dim), device)?;
         let angles = rows.index_select(&positions, 0)?.unsqueeze(1)?;
         Ok(Self { half, cos: angles.narrow(D::Minus1, 0, half)?, sin: angles.narrow(D::Minus1, half, half)? })
     }
@@ -105,7 +106,12 @@ impl RopeAngles {
 fn check(x: &Tensor, table: &RopeTable) -> Result<()> {
     let (tokens, width) = x.dims2()?;
     if tokens != table.tokens() || !width.is_multiple_of(table.head_dim()) {
-        bail!("rope: x has shape {:?}, expected [{}, a multiple of {}]", x.dims(), table.tokens(), table.head_dim());
+        bail!(
+            "rope: x has shape {:?}, expected [{}, a multiple of {}]",
+            x.dims(),
+            table.tokens(),
+            table.head_dim()
+        );
     }
     Ok(())
 }

@@ -7,7 +7,8 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use super::dispatch::is_fused;
 use super::storage::{Values, output, slice, tensor_like};
 
-/// Sums x `[n]` by segment: element `s` of the result, `[segments]`, is the sum of the x\[i\] with `segment[i] == s`.
+/// Sums x `[n]` by segment: element `s` of the result, `[segments]`, is the sum of the x\[i\] with
+/// `segment[i] == s`.
 ///
 /// Sums are computed in f64 in the order of the elements, because a response's log-probability is a sum
 /// over hundreds of tokens.
@@ -17,7 +18,10 @@ use super::storage::{Values, output, slice, tensor_like};
 pub fn segment_sum(x: &Tensor, segment: &[u32], segments: usize) -> Result<Tensor> {
     let n = x.dims1()?;
     if n != segment.len() || segment.iter().any(|&s| s as usize >= segments) {
-        bail!("segment_sum: {n} elements and {} segment numbers: expected equal lengths, and numbers below {segments}", segment.len());
+        bail!(
+            "segment_sum: {n} elements and {} segment numbers: expected equal lengths, and numbers below {segments}",
+            segment.len()
+        );
     }
     if !is_fused(x) {
         return naive(x, segment, segments);
@@ -64,7 +68,12 @@ mod tests {
     #[test]
     fn agrees_with_the_naive_version_and_with_finite_differences() {
         let segment: Vec<u32> = (0..90).map(|i| i * i % 7).collect();
-        assert_same(&[&random(&[90], 1)], |t| segment_sum(&t[0], &segment, 8), |t| naive(&t[0], &segment, 8), 2e-6);
+        assert_same(
+            &[&random(&[90], 1)],
+            |t| segment_sum(&t[0], &segment, 8),
+            |t| naive(&t[0], &segment, 8),
+            2e-6,
+        );
         assert_gradients(&[&random(&[6], 2)], |t| segment_sum(&t[0], &[0, 2, 2, 0, 3, 3], 4));
         assert!(segment_sum(&random(&[2], 3), &[0, 4], 4).is_err());
         assert!(segment_sum(&random(&[2], 3), &[0], 4).is_err());

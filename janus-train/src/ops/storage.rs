@@ -9,7 +9,10 @@ pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a 
     let all = storage.as_slice::<f32>()?;
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&all[start..end]),
-        None => bail!("this op takes contiguous tensors: call .contiguous() on a tensor with strides {:?}", layout.stride()),
+        None => bail!(
+            "this op takes contiguous tensors: call .contiguous() on a tensor with strides {:?}",
+            layout.stride()
+        ),
     }
 }
 
@@ -25,11 +28,16 @@ impl<'a> Values<'a> {
     pub(crate) fn of(tensor: &'a Tensor) -> Result<Self> {
         let (storage, layout) = tensor.storage_and_layout();
         let Some((start, end)) = layout.contiguous_offsets() else {
-            bail!("this op takes contiguous tensors: call .contiguous() on a tensor with strides {:?}", layout.stride())
+            bail!(
+                "this op takes contiguous tensors: call .contiguous() on a tensor with strides {:?}",
+                layout.stride()
+            )
         };
         match &*storage {
             Storage::Cpu(CpuStorage::F32(_)) => Ok(Self { storage, start, end }),
-            _ => bail!("this op computes in f32 on the CPU, got {:?} on {:?}", tensor.dtype(), tensor.device()),
+            _ => {
+                bail!("this op computes in f32 on the CPU, got {:?} on {:?}", tensor.dtype(), tensor.device())
+            }
         }
     }
 }

@@ -38,7 +38,13 @@ impl CustomOp2 for SwiGlu {
         "swiglu"
     }
 
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let (gate, up) = (slice(s1, l1)?, slice(s2, l2)?);
         let mut y = vec![0.0; gate.len()];
         y.par_chunks_mut(ELEMENTS)
@@ -47,7 +53,13 @@ impl CustomOp2 for SwiGlu {
         output(y, l1.shape().clone())
     }
 
-    fn bwd(&self, gate: &Tensor, up: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        gate: &Tensor,
+        up: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (mut dgate, mut dup) = (Values::of(gate)?.to_vec(), Values::of(up)?.to_vec());
         let mut dy = Values::of(&dy.contiguous()?)?.to_vec();
         dgate
@@ -67,7 +79,8 @@ impl CustomOp2 for SwiGlu {
 pub(crate) fn backward(gate: &mut [f32], up: &mut [f32], dy: &mut [f32]) {
     // Eight elements at a time through arrays: the compiler does not vectorise a loop that reads and
     // writes three slices.
-    let ((gates, gate), (ups, up), (dys, dy)) = (gate.as_chunks_mut::<8>(), up.as_chunks_mut::<8>(), dy.as_chunks_mut::<8>());
+    let ((gates, gate), (ups, up), (dys, dy)) =
+        (gate.as_chunks_mut::<8>(), up.as_chunks_mut::<8>(), dy.as_chunks_mut::<8>());
     for ((gates, ups), dys) in gates.iter_mut().zip(ups).zip(dys) {
         let (mut g, mut u, mut d) = (*gates, *ups, *dys);
         for i in 0..8 {

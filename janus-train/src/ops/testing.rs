@@ -63,7 +63,10 @@ pub(crate) fn assert_gradients(inputs: &[&Tensor], op: impl Fn(&[Tensor]) -> Res
                 value(&moved)
             };
             let expected = (at(STEP) - at(-STEP)) / (2.0 * f64::from(STEP));
-            assert!((f64::from(got) - expected).abs() < 2e-3, "input {i}, element {j}: gradient {got}, difference {expected}");
+            assert!(
+                (f64::from(got) - expected).abs() < 2e-3,
+                "input {i}, element {j}: gradient {got}, difference {expected}"
+            );
         }
     }
 }
@@ -80,7 +83,13 @@ const HEAD_DIM: usize = 4;
 const VOCAB: usize = 11;
 
 impl Case {
-    pub(crate) fn new(layers: usize, hidden: usize, (heads, kv_heads): (usize, usize), ffn: usize, cu_seqlens: &[u32]) -> Self {
+    pub(crate) fn new(
+        layers: usize,
+        hidden: usize,
+        (heads, kv_heads): (usize, usize),
+        ffn: usize,
+        cu_seqlens: &[u32],
+    ) -> Self {
         let (q, kv) = (heads * HEAD_DIM, kv_heads * HEAD_DIM);
         let layer: [&[usize]; 9] = [
             &[hidden],
@@ -101,7 +110,13 @@ impl Case {
         Self {
             tensors: shapes.iter().zip(1..).map(|(shape, seed)| random(shape, seed)).collect(),
             ids: (0..*cu_seqlens.last().unwrap()).map(|i| (i * 7 + i * i) % VOCAB as u32).collect(),
-            shape: BatchShape { attention, rope, cu_seqlens: cu_seqlens.into(), rms_norm_eps: 1e-5, recompute: false },
+            shape: BatchShape {
+                attention,
+                rope,
+                cu_seqlens: cu_seqlens.into(),
+                rms_norm_eps: 1e-5,
+                recompute: false,
+            },
         }
     }
 
@@ -109,7 +124,11 @@ impl Case {
         self.tensors.iter().collect()
     }
 
-    pub(crate) fn run(&self, t: &[Tensor], op: impl FnOnce(&[u32], &DecoderWeights, &BatchShape) -> Result<Tensor>) -> Result<Tensor> {
+    pub(crate) fn run(
+        &self,
+        t: &[Tensor],
+        op: impl FnOnce(&[u32], &DecoderWeights, &BatchShape) -> Result<Tensor>,
+    ) -> Result<Tensor> {
         let layer = |t: &[Tensor]| LayerWeights {
             input_layernorm: t[0].clone(),
             post_attention_layernorm: t[5].clone(),

@@ -81,7 +81,12 @@ impl<T> LayerWeights<T> {
             input_layernorm: f(&self.input_layernorm),
             projections: PerProjection::from_fn(|projection| {
                 let ProjectionWeights { weight, lora } = &self.projections[projection];
-                let lora = lora.as_ref().map(|lora| LowRank { a: f(&lora.a), b: f(&lora.b), scale: lora.scale, dropout: lora.dropout });
+                let lora = lora.as_ref().map(|lora| LowRank {
+                    a: f(&lora.a),
+                    b: f(&lora.b),
+                    scale: lora.scale,
+                    dropout: lora.dropout,
+                });
                 ProjectionWeights { weight: f(weight), lora }
             }),
             post_attention_layernorm: f(&self.post_attention_layernorm),
@@ -107,9 +112,15 @@ impl<T> LayerWeights<T> {
 impl LowRank {
     /// The adapter's output for x `[tokens, in]`, which is added to that of the projection:
     /// scale · B · A · x, `[tokens, out]`.
-    pub(super) fn of(&self, x: &Tensor, linear: impl Fn(&Tensor, &Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    pub(super) fn of(
+        &self,
+        x: &Tensor,
+        linear: impl Fn(&Tensor, &Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
         match self.dropout {
-            Some(dropout) => linear(&linear(&dropout.mask(x)?, &self.a)?, &self.b)? * (self.scale * dropout.gain()),
+            Some(dropout) => {
+                linear(&linear(&dropout.mask(x)?, &self.a)?, &self.b)? * (self.scale * dropout.gain())
+            }
             None => linear(&linear(x, &self.a)?, &self.b)? * self.scale,
         }
     }

@@ -90,7 +90,9 @@ mod tests {
             assert!(map.values.contains(&0.0));
         }
         // The midpoint of the single step in the lowest decade, and of the two steps.
-        assert!(SIGNED.values.contains(&5.5e-7) && UNSIGNED.values[1] == 3.25e-7 && UNSIGNED.values[2] == 7.75e-7);
+        assert!(
+            SIGNED.values.contains(&5.5e-7) && UNSIGNED.values[1] == 3.25e-7 && UNSIGNED.values[2] == 7.75e-7
+        );
     }
 
     #[test]

@@ -42,7 +42,10 @@ impl Moments {
     pub(super) fn new(len: usize, block: Option<usize>) -> Self {
         match block.filter(|_| len >= SMALLEST) {
             Some(block) => {
-                let zeros = |map: &DynamicMap| Quantised { codes: vec![map.code(0.0); len], scales: vec![0.0; len.div_ceil(block)] };
+                let zeros = |map: &DynamicMap| Quantised {
+                    codes: vec![map.code(0.0); len],
+                    scales: vec![0.0; len.div_ceil(block)],
+                };
                 Self::Eight { mean: zeros(&SIGNED), square: zeros(&UNSIGNED), block }
             }
             None => Self::F32 { mean: vec![0.0; len], square: vec![0.0; len] },
@@ -53,37 +56,47 @@ impl Moments {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::F32 { mean, square } => 4 * (mean.len() + square.len()),
-            Self::Eight { mean, square, .. } => [mean, square].map(|q| q.codes.len() + 4 * q.scales.len()).iter().sum(),
+            Self::Eight { mean, square, .. } => {
+                [mean, square].map(|q| q.codes.len() + 4 * q.scales.len()).iter().sum()
+            }
         }
     }
 }
 
 impl Update {
-    /// g = scale · gradient; m = β₁m + (1-β₁)g; v = β₂v + (1-β₂)g²; p = keep · p - rate · m / (root · √v + eps).
+    /// g = scale · gradient; m = β₁m + (1-β₁)g; v = β₂v + (1-β₂)g²; p = keep · p - rate · m / (root · √v +
+    /// eps).
     pub(super) fn run(self, parameter: &mut [f32], gradient: &[f32], moments: &mut Moments) {
         match moments {
             Moments::F32 { mean, square } => {
                 let moments = mean.par_chunks_mut(ELEMENTS).zip(square.par_chunks_mut(ELEMENTS));
-                let parts = parameter.par_chunks_mut(ELEMENTS).zip(gradient.par_chunks(ELEMENTS)).zip(moments);
+                let parts =
+                    parameter.par_chunks_mut(ELEMENTS).zip(gradient.par_chunks(ELEMENTS)).zip(moments);
                 parts.for_each(|((p, g), (m, v))| self.part(p, g, m, v));
             }
             Moments::Eight { mean, square, block } => {
                 let block = *block;
                 let of = |q: &'_ mut Quantised| (std::mem::take(&mut q.codes), std::mem::take(&mut q.scales));
-                let ((mut mean_codes, mut mean_scales), (mut square_codes, mut square_scales)) = (of(mean), of(square));
+                let ((mut mean_codes, mut mean_scales), (mut square_codes, mut square_scales)) =
+                    (of(mean), of(square));
                 let means = mean_codes.par_chunks_mut(block).zip(&mut mean_scales);
                 let squares = square_codes.par_chunks_mut(block).zip(&mut square_scales);
-                parameter.par_chunks_mut(block).zip(gradient.par_chunks(block)).zip(means.zip(squares)).with_min_len(8).for_each_init(
-                    || (vec![0.0; block], vec![0.0; block]),
-                    |(m, v), ((p, g), ((mean, mean_scale), (square, square_scale)))| {
-                        let (m, v) = (&mut m[..p.len()], &mut v[..p.len()]);
-                        read(&SIGNED, mean, *mean_scale, m);
-                        read(&UNSIGNED, square, *square_scale, v);
-                        self.part(p, g, m, v);
-                        *mean_scale = write(&SIGNED, m, mean);
-                        *square_scale = write(&UNSIGNED, v, square);
-                    },
-                );
+                parameter
+                    .par_chunks_mut(block)
+                    .zip(gradient.par_chunks(block))
+                    .zip(means.zip(squares))
+                    .with_min_len(8)
+                    .for_each_init(
+                        || (vec![0.0; block], vec![0.0; block]),
+                        |(m, v), ((p, g), ((mean, mean_scale), (square, square_scale)))| {
+                            let (m, v) = (&mut m[..p.len()], &mut v[..p.len()]);
+                            read(&SIGNED, mean, *mean_scale, m);
+                            read(&UNSIGNED, square, *square_scale, v);
+                            self.part(p, g, m, v);
+                            *mean_scale = write(&SIGNED, m, mean);
+                            *square_scale = write(&UNSIGNED, v, square);
+                        },
+                    );
                 *mean = Quantised { codes: mean_codes, scales: mean_scales };
                 *square = Quantised { codes: square_codes, scales: square_scales };
             }

@@ -52,9 +52,9 @@ impl State {
     /// Updates the parameter by its gradient, which is in f32.
     pub(super) fn step(&mut self, update: Update, var: &Var, gradient: &Tensor) -> Result<()> {
         match self {
-            Self::Host { moments, master: None } if var.device().is_cpu() => {
-                Ok(var.inplace_op2(&gradient.contiguous()?, &InPlace { update, moments: Mutex::new(moments) })?)
-            }
+            Self::Host { moments, master: None } if var.device().is_cpu() => Ok(
+                var.inplace_op2(&gradient.contiguous()?, &InPlace { update, moments: Mutex::new(moments) })?
+            ),
             Self::Host { moments, master } => {
                 let gradient = on_cpu(gradient)?;
                 let mut of_var = if master.is_some() { Vec::new() } else { values(var)? };
@@ -65,7 +65,8 @@ impl State {
             }
             Self::Device { mean, square, master } => {
                 let parameter = master.clone().unwrap_or_else(|| var.detach());
-                let parameter = on_device(update, &parameter, &gradient.to_device(var.device())?, mean, square)?;
+                let parameter =
+                    on_device(update, &parameter, &gradient.to_device(var.device())?, mean, square)?;
                 var.set(&parameter.to_dtype(var.dtype())?)?;
                 *master = (var.dtype() != DType::F32).then_some(parameter);
                 Ok(())
@@ -90,10 +91,14 @@ impl State {
                 found.extend(master.iter().map(|master| f32(MASTER, master)));
                 found
             }
-            Self::Device { mean, square, master } => [(MEAN, Some(mean)), (SQUARE, Some(square)), (MASTER, master.as_ref())]
-                .into_iter()
-                .filter_map(|(kind, tensor)| Some((kind.to_string(), tensor?.elem_count(), Numbers::Tensor(tensor?))))
-                .collect(),
+            Self::Device { mean, square, master } => {
+                [(MEAN, Some(mean)), (SQUARE, Some(square)), (MASTER, master.as_ref())]
+                    .into_iter()
+                    .filter_map(|(kind, tensor)| {
+                        Some((kind.to_string(), tensor?.elem_count(), Numbers::Tensor(tensor?)))
+                    })
+                    .collect()
+            }
         }
     }
 
@@ -128,16 +133,23 @@ impl State {
                     }
                     Moments::Eight { mean, square, .. } => {
                         for (kind, quantised) in [(MEAN, mean), (SQUARE, square)] {
-                            quantised.codes = tensors.read_u8(&format!("{kind}.{name}"), &[quantised.codes.len()])?;
-                            quantised.scales = tensors.read(&format!("{kind}.absmax.{name}"), &[quantised.scales.len()])?;
+                            quantised.codes =
+                                tensors.read_u8(&format!("{kind}.{name}"), &[quantised.codes.len()])?;
+                            quantised.scales =
+                                tensors.read(&format!("{kind}.absmax.{name}"), &[quantised.scales.len()])?;
                         }
                     }
                 }
             }
             Self::Device { mean, square, master } => {
-                for (kind, tensor) in [(MEAN, Some(mean)), (SQUARE, Some(square)), (MASTER, master.as_mut())] {
+                for (kind, tensor) in [(MEAN, Some(mean)), (SQUARE, Some(square)), (MASTER, master.as_mut())]
+                {
                     if let Some(tensor) = tensor {
-                        *tensor = Tensor::from_vec(take(kind, tensor.elem_count())?, tensor.shape(), tensor.device())?;
+                        *tensor = Tensor::from_vec(
+                            take(kind, tensor.elem_count())?,
+                            tensor.shape(),
+                            tensor.device(),
+                        )?;
                     }
                 }
             }
@@ -155,7 +167,13 @@ fn values(tensor: &Tensor) -> Result<Vec<f32>> {
 }
 
 /// [`Update::run`] with candle's ops: updates the moments and returns the parameter's new values.
-fn on_device(update: Update, parameter: &Tensor, gradient: &Tensor, mean: &mut Tensor, square: &mut Tensor) -> candle_core::Result<Tensor> {
+fn on_device(
+    update: Update,
+    parameter: &Tensor,
+    gradient: &Tensor,
+    mean: &mut Tensor,
+    square: &mut Tensor,
+) -> candle_core::Result<Tensor> {
     let Update { scale, beta1, beta2, keep, rate, root, eps } = update;
     let times = |tensor: &Tensor, factor: f32| tensor.affine(f64::from(factor), 0.0);
     let gradient = times(gradient, scale)?;
@@ -176,7 +194,13 @@ impl InplaceOp2 for InPlace<'_> {
         "adamw"
     }
 
-    fn cpu_fwd(&self, parameter: &mut CpuStorage, layout: &Layout, g: &CpuStorage, g_layout: &Layout) -> candle_core::Result<()> {
+    fn cpu_fwd(
+        &self,
+        parameter: &mut CpuStorage,
+        layout: &Layout,
+        g: &CpuStorage,
+        g_layout: &Layout,
+    ) -> candle_core::Result<()> {
         let mut moments = self.moments.lock().unwrap_or_else(PoisonError::into_inner);
         self.update.run(slice_mut(parameter, layout)?, slice(g, g_layout)?, &mut moments);
         Ok(())
@@ -188,12 +212,14 @@ mod tests {
     use super::*;
     use crate::ops::testing::random;
 
-    const UPDATE: Update = Update { scale: 0.7, beta1: 0.9, beta2: 0.95, keep: 0.999, rate: 3e-3, root: 1.1, eps: 1e-8 };
+    const UPDATE: Update =
+        Update { scale: 0.7, beta1: 0.9, beta2: 0.95, keep: 0.999, rate: 3e-3, root: 1.1, eps: 1e-8 };
 
     #[test]
     fn the_step_in_candle_ops_equals_the_one_in_place() {
         let start = random(&[40, 33], 1);
-        let (mut parameter, mut mean, mut square) = (start.clone(), start.zeros_like().unwrap(), start.zeros_like().unwrap());
+        let (mut parameter, mut mean, mut square) =
+            (start.clone(), start.zeros_like().unwrap(), start.zeros_like().unwrap());
         let mut fused = values(&start).unwrap();
         let mut moments = Moments::new(fused.len(), None);
         for step in 0..20 {
@@ -223,11 +249,15 @@ mod tests {
                 State::Device { master, .. } => values(master.as_ref().unwrap()).unwrap(),
             };
             assert_eq!(matches!(state, State::Host { .. }), block.is_some());
-            let rounded = Tensor::new(master.as_slice(), &Device::Cpu).unwrap().to_dtype(DType::BF16).unwrap();
+            let rounded =
+                Tensor::new(master.as_slice(), &Device::Cpu).unwrap().to_dtype(DType::BF16).unwrap();
             let now = values(&var.to_dtype(DType::F32).unwrap()).unwrap();
             assert_eq!(values(&rounded.to_dtype(DType::F32).unwrap()).unwrap(), now);
             assert_ne!(now, before);
-            assert!(master.iter().zip(&now).any(|(master, now)| master != now), "the master has more digits than the parameter");
+            assert!(
+                master.iter().zip(&now).any(|(master, now)| master != now),
+                "the master has more digits than the parameter"
+            );
         }
     }
 }

@@ -110,16 +110,29 @@ fn language_model() -> Vec<Head> {
 impl CustomObjective {
     /// An objective that reads the language-model head and has no constants.
     pub fn new(name: impl Into<String>, documents_per_example: usize) -> Self {
-        Self { name: name.into(), documents_per_example, heads: language_model(), settings: toml::Table::new() }
+        Self {
+            name: name.into(),
+            documents_per_example,
+            heads: language_model(),
+            settings: toml::Table::new(),
+        }
     }
 
     fn check(&self) -> Result<()> {
         if !(1..=2).contains(&self.documents_per_example) {
             let got = self.documents_per_example.to_string();
-            return Err(Error::Setting { field: "documents_per_example", got, expected: "1 for conversations, 2 for pairs" });
+            return Err(Error::Setting {
+                field: "documents_per_example",
+                got,
+                expected: "1 for conversations, 2 for pairs",
+            });
         }
         if self.heads.is_empty() {
-            return Err(Error::Setting { field: "heads", got: "[]".into(), expected: "language_model, value or both" });
+            return Err(Error::Setting {
+                field: "heads",
+                got: "[]".into(),
+                expected: "language_model, value or both",
+            });
         }
         Ok(())
     }
@@ -266,7 +279,13 @@ impl SampleConfig {
 
 impl Recipe {
     /// A recipe that trains all weights.
-    pub fn new(template: ChatTemplate, objective: ObjectiveConfig, model: ModelSource, data: DataConfig, train: TrainConfig) -> Self {
+    pub fn new(
+        template: ChatTemplate,
+        objective: ObjectiveConfig,
+        model: ModelSource,
+        data: DataConfig,
+        train: TrainConfig,
+    ) -> Self {
         Self { template, objective, model, data, train, lora: None, samples: None }
     }
 
@@ -289,7 +308,10 @@ impl Recipe {
         let text = std::fs::read_to_string(path).at(path)?;
         let bad = |place: &str| {
             let place = place.to_string();
-            |error: toml::de::Error| Error::Recipe { place: at_line(place, &text, error.span()), error: Box::new(error) }
+            |error: toml::de::Error| Error::Recipe {
+                place: at_line(place, &text, error.span()),
+                error: Box::new(error),
+            }
         };
         // The unchanged text is parsed first, because its errors have a line number.
         let recipe: Self = toml::from_str(&text).map_err(bad(&place))?;
@@ -335,7 +357,9 @@ impl Recipe {
                 "train.keep_best is set, but there are no rows to evaluate on: set data.held_out, or leave it out",
             ),
             (
-                self.samples.as_ref().is_some_and(|samples| samples.prompts.is_empty() || samples.max_tokens == 0),
+                self.samples
+                    .as_ref()
+                    .is_some_and(|samples| samples.prompts.is_empty() || samples.max_tokens == 0),
                 "samples has no prompts, or max_tokens of 0: expected at least one of each, or no [samples]",
             ),
         ];

@@ -9,7 +9,10 @@ use serde::de::DeserializeOwned;
 
 use super::config::{ObjectiveConfig, Recipe};
 use super::note::Note;
-use crate::{Decoder, Dpo, DpoConfig, Error, Objective, Observer, Orpo, Reference, ReferenceLogprobs, Result, Reward, Sft};
+use crate::{
+    Decoder, Dpo, DpoConfig, Error, Objective, Observer, Orpo, Reference, ReferenceLogprobs, Result, Reward,
+    Sft,
+};
 
 /// What is available for building an objective in [`Recipe::prepare_with`].
 pub struct ObjectiveContext<'a> {
@@ -40,7 +43,10 @@ impl ObjectiveContext<'_> {
             ObjectiveConfig::Custom(custom) => custom.settings.clone(),
             _ => toml::Table::new(),
         };
-        settings.try_into().map_err(|error| Error::Recipe { place: "the recipe's objective.settings".into(), error: Box::new(error) })
+        settings.try_into().map_err(|error| Error::Recipe {
+            place: "the recipe's objective.settings".into(),
+            error: Box::new(error),
+        })
     }
 
     /// The model that training starts from, as the reference model. The log-probabilities of all rows
@@ -52,7 +58,11 @@ impl ObjectiveContext<'_> {
         let (data, observer) = (&self.recipe.data.path, &mut *self.observer);
         let (folder, reason) = reference_folder(data, self.out);
         if let Some(reason) = reason {
-            observer.note(&Note::ReferenceInRunFolder { data: data.clone(), folder: folder.clone(), reason: reason.to_string() });
+            observer.note(&Note::ReferenceInRunFolder {
+                data: data.clone(),
+                folder: folder.clone(),
+                reason: reason.to_string(),
+            });
         }
         let stem = data.file_stem().unwrap_or_default().to_string_lossy();
         let found = ReferenceLogprobs::compute_in(
@@ -84,7 +94,9 @@ impl ObjectiveContext<'_> {
 
 impl Recipe {
     pub(super) fn needs_objective(&self) -> Error {
-        self.rule("objective.kind is custom, but no objective is given: prepare the run with Recipe::prepare_with")
+        self.rule(
+            "objective.kind is custom, but no objective is given: prepare the run with Recipe::prepare_with",
+        )
     }
 }
 
@@ -114,7 +126,8 @@ mod tests {
         assert!(beside == at.path() && reason.is_none());
         assert_eq!(fs::read_dir(at.path()).unwrap().count(), 0, "the write test leaves no file");
         assert_eq!(reference_folder(Path::new("pairs.jsonl"), Path::new("out")).0, Path::new(""));
-        let (other, reason) = reference_folder(&at.path().join("no such folder/pairs.jsonl"), Path::new("out"));
+        let (other, reason) =
+            reference_folder(&at.path().join("no such folder/pairs.jsonl"), Path::new("out"));
         assert!(other == Path::new("out") && reason.is_some());
     }
 }

@@ -63,7 +63,8 @@ impl Column {
 
 impl Serialize for Column {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let parts: Map<String, Value> = self.memory.parts().into_iter().map(|(part, bytes)| (part.into(), json!(bytes))).collect();
+        let parts: Map<String, Value> =
+            self.memory.parts().into_iter().map(|(part, bytes)| (part.into(), json!(bytes))).collect();
         let column = json!({
             "layout": self.layout.name, "bytes": parts, "total_bytes": self.memory.total(),
             "main_memory_bytes": self.memory.in_main_memory, "fits": self.fits(),
@@ -109,7 +110,8 @@ impl fmt::Display for Plan {
             Some(steps) => {
                 let of = self.epochs.map(|epochs| format!(", of {epochs} epochs")).unwrap_or_default();
                 writeln!(f, "steps             {steps:>9}{of}")?;
-                let tokens = self.tokens.map_or_else(|| UNKNOWN.into(), |tokens| format!("{:.1} M", tokens / 1e6));
+                let tokens =
+                    self.tokens.map_or_else(|| UNKNOWN.into(), |tokens| format!("{:.1} M", tokens / 1e6));
                 writeln!(f, "tokens            {tokens:>11}")?;
             }
             None => writeln!(f, "steps             {UNKNOWN}")?,
@@ -120,7 +122,9 @@ impl fmt::Display for Plan {
         };
         let gigabytes = |bytes: f64| format!("{:.2}", bytes / 1e9);
         let dtype = json!(self.dtype);
-        row(f, &format!("GB, weights in {}", dtype.as_str().unwrap_or_default()), &|column| column.layout.name.into())?;
+        row(f, &format!("GB, weights in {}", dtype.as_str().unwrap_or_default()), &|column| {
+            column.layout.name.into()
+        })?;
         for (part, (name, _)) in self.memory[0].memory.parts().iter().enumerate() {
             row(f, name, &|column| gigabytes(column.memory.parts()[part].1))?;
         }

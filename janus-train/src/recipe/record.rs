@@ -54,10 +54,13 @@ impl<'a> Record<'a> {
         // A recipe of another version that does not parse is skipped. The trainer compares the
         // checkpoint's settings itself.
         let earlier = earlier(RECIPE)?.and_then(|text| toml::from_str::<Recipe>(&text).ok());
-        let differences = earlier.map_or_else(Vec::new, |earlier| Difference::between(&json!(earlier), &json!(recipe)));
+        let differences =
+            earlier.map_or_else(Vec::new, |earlier| Difference::between(&json!(earlier), &json!(recipe)));
         let lora = |key: &str| key.starts_with("lora.") || (recipe.lora.is_some() && key == "model.path");
         match differences.into_iter().find(|difference| lora(&difference.key)) {
-            Some(difference) => Err(Error::OtherRecipe { path: out.into(), difference: Box::new(difference) }),
+            Some(difference) => {
+                Err(Error::OtherRecipe { path: out.into(), difference: Box::new(difference) })
+            }
             None => Ok(Self { recipe, begun: SystemTime::now(), resumed_at, attempts }),
         }
     }
@@ -68,7 +71,9 @@ impl<'a> Record<'a> {
     /// [`Error::Data`] for a file that cannot be read.
     pub(super) fn with_inputs(self, settings: &TrainConfig, device: &Device) -> Result<FullRecord<'a>> {
         let recipe = self.recipe;
-        let of = |path: &Path| -> Result<Value> { Ok(json!({ "path": path, "blake3": fingerprint::of_path(path)? })) };
+        let of = |path: &Path| -> Result<Value> {
+            Ok(json!({ "path": path, "blake3": fingerprint::of_path(path)? }))
+        };
         Ok(FullRecord {
             settings: json!(settings),
             data: of(&recipe.data.path)?,
@@ -157,7 +162,10 @@ mod tests {
     #[test]
     fn earlier_attempts_that_cannot_be_read_are_an_error() {
         let path = Path::new("run.json");
-        assert_eq!(attempts(r#"{"command": "train", "attempts": [{"from_step": 0}]}"#, path).unwrap(), [json!({ "from_step": 0 })]);
+        assert_eq!(
+            attempts(r#"{"command": "train", "attempts": [{"from_step": 0}]}"#, path).unwrap(),
+            [json!({ "from_step": 0 })]
+        );
         for text in [r#"{"command": "train"}"#, r#"{"attempts": 3}"#, r#"{"attempts": ["#] {
             assert!(matches!(attempts(text, path), Err(Error::Malformed { .. })), "{text}");
         }

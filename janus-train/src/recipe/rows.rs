@@ -47,8 +47,10 @@ impl RowNumbers {
     pub(super) fn in_file(&self, error: Error) -> Error {
         let error = match error {
             Error::NotFinite { step, what, value, rows, checkpoint } => {
-                let examples = if matches!(what, Quantity::HeldOut(_)) { &self.held_out } else { &self.train };
-                let mut rows: Vec<usize> = rows.into_iter().map(|document| self.of(examples, document)).collect();
+                let examples =
+                    if matches!(what, Quantity::HeldOut(_)) { &self.held_out } else { &self.train };
+                let mut rows: Vec<usize> =
+                    rows.into_iter().map(|document| self.of(examples, document)).collect();
                 rows.dedup();
                 Error::NotFinite { step, what, value, rows, checkpoint }
             }
@@ -85,17 +87,27 @@ impl Recipe {
         if held_out >= all.len() {
             return Err(Error::AllHeldOut { path: path.clone(), rows: all.len(), held_out });
         }
-        let numbers =
-            RowNumbers { file: path.clone(), held_out: train.drain(..self.data.held_out).collect(), train, documents_per_example };
+        let numbers = RowNumbers {
+            file: path.clone(),
+            held_out: train.drain(..self.data.held_out).collect(),
+            train,
+            documents_per_example,
+        };
         let part = |rows| Subset::new(all.clone(), rows);
         Ok(Rows { train: part(held_out..all.len()), held_out: part(0..held_out), all, notes, numbers })
     }
 
     /// The conversations of the file as rows that are not too long, and their row numbers.
-    fn conversations(&self, tokenizer: &Tokenizer, notes: &mut Vec<Note>) -> Result<(Arc<dyn Dataset>, Vec<usize>)> {
+    fn conversations(
+        &self,
+        tokenizer: &Tokenizer,
+        notes: &mut Vec<Note>,
+    ) -> Result<(Arc<dyn Dataset>, Vec<usize>)> {
         let (data, mut numbers, mut rows, mut all) = (&self.data, Vec::new(), Vec::new(), 0);
         for (number, conversation) in self.contents(RowContent::into_conversation, notes)? {
-            let row = tokenizer.training_row(self.template, &conversation, data.loss).map_err(|error| self.at_row(number, error))?;
+            let row = tokenizer
+                .training_row(self.template, &conversation, data.loss)
+                .map_err(|error| self.at_row(number, error))?;
             all += 1;
             if row.ids.len() <= data.max_tokens {
                 numbers.push(number);
@@ -110,18 +122,25 @@ impl Recipe {
 
     /// The pairs of the file as rows, and the row number of each pair.
     fn pairs(&self, tokenizer: &Tokenizer, notes: &mut Vec<Note>) -> Result<(Arc<dyn Dataset>, Vec<usize>)> {
-        let (numbers, pairs): (Vec<usize>, Vec<Comparison>) = self.contents(RowContent::into_comparison, notes)?.into_iter().unzip();
+        let (numbers, pairs): (Vec<usize>, Vec<Comparison>) =
+            self.contents(RowContent::into_comparison, notes)?.into_iter().unzip();
         let sides = pairs.iter().map(Comparison::conversations);
-        let pairs = tokenizer.pairs(self.template, sides, self.data.max_tokens).map_err(|error| match error {
-            janus_data::Error::AtRow { row, cause } => self.at_row(numbers[row], *cause),
-            error => Error::InData { path: self.data.path.clone(), source: Box::new(error.into()) },
-        })?;
+        let pairs =
+            tokenizer.pairs(self.template, sides, self.data.max_tokens).map_err(|error| match error {
+                janus_data::Error::AtRow { row, cause } => self.at_row(numbers[row], *cause),
+                error => Error::InData { path: self.data.path.clone(), source: Box::new(error.into()) },
+            })?;
         notes.extend(pair_notes(pairs.shortened, pairs.identical, pairs.too_long));
         Ok((Arc::new(pairs.rows), pairs.pairs.into_iter().map(|pair| numbers[pair]).collect()))
     }
 
-    /// What `take` finds in each row of the file, with the number of the row, from 1. Rows in which it finds nothing are counted by reason.
-    fn contents<T>(&self, take: fn(RowContent) -> Result<T, &'static str>, notes: &mut Vec<Note>) -> Result<Vec<(usize, T)>> {
+    /// What `take` finds in each row of the file, with the number of the row, from 1. Rows in which it finds
+    /// nothing are counted by reason.
+    fn contents<T>(
+        &self,
+        take: fn(RowContent) -> Result<T, &'static str>,
+        notes: &mut Vec<Note>,
+    ) -> Result<Vec<(usize, T)>> {
         let data = &self.data;
         let mut options = ReadOptions::default();
         options.columns.clone_from(&data.columns);
@@ -129,9 +148,9 @@ impl Recipe {
             Some(layout) => layout,
             None => {
                 let first: Option<Row> = options.read(&data.path)?.find_map(janus_data::Result::ok);
-                first
-                    .map_or("sft".parse().ok(), |row| self.layout_of(&row))
-                    .ok_or_else(|| self.rule("the fields of the first row of data.path show no layout: set data.layout"))?
+                first.map_or("sft".parse().ok(), |row| self.layout_of(&row)).ok_or_else(|| {
+                    self.rule("the fields of the first row of data.path show no layout: set data.layout")
+                })?
             }
         };
         let rows = (1..).zip(options.read::<Row>(&data.path)?).map(|(number, row)| {
@@ -149,7 +168,9 @@ impl Recipe {
                 Err(reason) => *left_out.entry(reason).or_insert(0) += 1,
             }
         }
-        notes.extend(skipped.first.first().map(|first| Note::Skipped { rows: skipped.rows, first: first.to_string() }));
+        notes.extend(
+            skipped.first.first().map(|first| Note::Skipped { rows: skipped.rows, first: first.to_string() }),
+        );
         notes.extend(left_out.into_iter().map(|(reason, rows)| Note::LeftOut { rows, reason }));
         Ok(found)
     }
@@ -174,7 +195,11 @@ impl Recipe {
     }
 
     /// The rows of a token file that are not too long, and their row numbers. The tokens stay on disk.
-    fn token_file(&self, tokenizer: &Tokenizer, notes: &mut Vec<Note>) -> Result<(Arc<dyn Dataset>, Vec<usize>)> {
+    fn token_file(
+        &self,
+        tokenizer: &Tokenizer,
+        notes: &mut Vec<Note>,
+    ) -> Result<(Arc<dyn Dataset>, Vec<usize>)> {
         let file = self.open_token_file()?;
         file.check_made_with(tokenizer, self.template)?;
         if file.info().pairs {
@@ -185,7 +210,11 @@ impl Recipe {
         }
         let kept = self.short_rows(&file);
         if kept.len() < file.len() {
-            notes.push(Note::TooLong { left_out: file.len() - kept.len(), rows: file.len(), max_tokens: self.data.max_tokens });
+            notes.push(Note::TooLong {
+                left_out: file.len() - kept.len(),
+                rows: file.len(),
+                max_tokens: self.data.max_tokens,
+            });
         }
         let numbers = kept.iter().map(|row| row + 1).collect();
         Ok((Arc::new(Subset::new(file, kept)), numbers))
@@ -223,7 +252,11 @@ impl Recipe {
         let (rows, held_out) = (lengths.len(), self.data.held_out);
         if held_out >= rows {
             let documents = self.objective.documents_per_example();
-            return Err(Error::AllHeldOut { path: self.data.path.clone(), rows: rows * documents, held_out: held_out * documents });
+            return Err(Error::AllHeldOut {
+                path: self.data.path.clone(),
+                rows: rows * documents,
+                held_out: held_out * documents,
+            });
         }
         lengths.drain(..held_out);
         Ok(lengths)
@@ -232,7 +265,11 @@ impl Recipe {
 
 /// The notes about pairs that were cut or left out.
 fn pair_notes(shortened: usize, identical: usize, too_long: usize) -> impl Iterator<Item = Note> {
-    let notes = [(shortened, Note::PromptsCut as fn(usize) -> Note), (identical, Note::EqualResponses), (too_long, Note::ResponsesTooLong)];
+    let notes = [
+        (shortened, Note::PromptsCut as fn(usize) -> Note),
+        (identical, Note::EqualResponses),
+        (too_long, Note::ResponsesTooLong),
+    ];
     notes.into_iter().filter(|(count, _)| *count > 0).map(|(count, note)| note(count))
 }
 
@@ -251,7 +288,9 @@ impl Rows {
                 learns &= document.loss_mask.iter().skip(1).any(|&trained| trained);
             }
             match tokens {
-                tokens if tokens > capacity => Err(self.numbers.at_file(Error::TooLong { row, tokens, capacity })),
+                tokens if tokens > capacity => {
+                    Err(self.numbers.at_file(Error::TooLong { row, tokens, capacity }))
+                }
                 _ if !learns => Err(self.numbers.at_file(Error::NothingTrained { row })),
                 tokens => Ok(tokens),
             }
@@ -259,6 +298,11 @@ impl Rows {
         for (example, &row) in self.numbers.held_out.iter().enumerate() {
             check(&self.held_out, example, row)?;
         }
-        self.numbers.train.iter().enumerate().map(|(example, &row)| check(&self.train, example, row)).collect()
+        self.numbers
+            .train
+            .iter()
+            .enumerate()
+            .map(|(example, &row)| check(&self.train, example, row))
+            .collect()
     }
 }

@@ -14,7 +14,9 @@ use super::record::{FullRecord, Record};
 use super::rows::{RowNumbers, Rows};
 use super::samples::Sampling;
 use crate::error::AtPath;
-use crate::{DType, Decoder, Error, Head, ModelConfig, Objective, Observer, Result, StepMetrics, StopReason, Trainer};
+use crate::{
+    DType, Decoder, Error, Head, ModelConfig, Objective, Observer, Result, StepMetrics, StopReason, Trainer,
+};
 
 /// The result of a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,7 +41,12 @@ impl Recipe {
     ///
     /// # Errors
     /// As [`prepare`](Self::prepare) and [`PreparedRun::train`].
-    pub fn run(&self, out: impl AsRef<Path>, device: &Device, observer: &mut dyn Observer) -> Result<Trained> {
+    pub fn run(
+        &self,
+        out: impl AsRef<Path>,
+        device: &Device,
+        observer: &mut dyn Observer,
+    ) -> Result<Trained> {
         self.prepare(out, device, observer)?.train(observer)
     }
 
@@ -51,7 +58,12 @@ impl Recipe {
     /// [`Error::OtherRecipe`] if the folder holds checkpoints of a run with other LoRA adapters;
     /// [`janus_data::Error::Locked`] if another run is using the folder; [`Error::RecipeRule`] for a
     /// custom objective, which needs [`prepare_with`](Self::prepare_with).
-    pub fn prepare(&self, out: impl AsRef<Path>, device: &Device, observer: &mut dyn Observer) -> Result<PreparedRun<'_>> {
+    pub fn prepare(
+        &self,
+        out: impl AsRef<Path>,
+        device: &Device,
+        observer: &mut dyn Observer,
+    ) -> Result<PreparedRun<'_>> {
         if matches!(self.objective, ObjectiveConfig::Custom(_)) {
             return Err(self.needs_objective());
         }
@@ -126,39 +138,63 @@ impl Recipe {
         let lengths = rows.lengths(self.train.tokens_per_micro_batch)?;
         self.train.for_lengths(&lengths).map_err(|error| self.at_train(error))?;
         if let Some((left_over, micro_batches)) = self.train.left_over(&lengths)? {
-            observer.note(&Note::LeftOver { left_over, micro_batches, per_step: self.train.gradient_accumulation_steps });
+            observer.note(&Note::LeftOver {
+                left_over,
+                micro_batches,
+                per_step: self.train.gradient_accumulation_steps,
+            });
         }
         let mut decoder = self.decoder(&config, device, observer)?;
         let (bos, eos) = self.special_tokens(decoder.config(), &tokenizer)?;
         decoder.set_special_tokens(bos, eos);
         fs::create_dir_all(out).at(out)?;
         let lock = Lock::folder(out)?;
-        let objective = objective(&mut ObjectiveContext { recipe: self, decoder: &decoder, rows: &*rows.all, out, observer })?;
+        let objective = objective(&mut ObjectiveContext {
+            recipe: self,
+            decoder: &decoder,
+            rows: &*rows.all,
+            out,
+            observer,
+        })?;
         let decoder = match &self.lora {
             Some(lora) => decoder.with_lora(lora.clone(), self.train.seed)?,
             None => decoder,
         };
         let Rows { train, held_out, numbers, .. } = rows;
         let samples_at_end = held_out.is_empty();
-        let trainer = Trainer::new(decoder, objective, train, self.train.clone()).and_then(|trainer| trainer.with_held_out(held_out));
+        let trainer = Trainer::new(decoder, objective, train, self.train.clone())
+            .and_then(|trainer| trainer.with_held_out(held_out));
         let trainer = trainer.map_err(|error| numbers.in_file(error))?;
         let record = record.with_inputs(trainer.config(), device)?;
-        Ok(PreparedRun { recipe: self, out: out.into(), lock, tokenizer, record, numbers, trainer, samples_at_end })
+        Ok(PreparedRun {
+            recipe: self,
+            out: out.into(),
+            lock,
+            tokenizer,
+            record,
+            numbers,
+            trainer,
+            samples_at_end,
+        })
     }
 
     pub(crate) fn at_train(&self, error: Error) -> Error {
         match error {
-            error @ Error::Setting { .. } => {
-                Error::RecipeSetting { place: self.data.path.display().to_string(), table: "train.", error: Box::new(error) }
-            }
+            error @ Error::Setting { .. } => Error::RecipeSetting {
+                place: self.data.path.display().to_string(),
+                table: "train.",
+                error: Box::new(error),
+            },
             error => Error::InData { path: self.data.path.clone(), source: Box::new(error) },
         }
     }
 
-    /// The tokens that begin and end a sequence in the trained model: the template's, so that every program stops where the template
-    /// ends a turn. A model that starts from a folder keeps its own too.
+    /// The tokens that begin and end a sequence in the trained model: the template's, so that every program
+    /// stops where the template ends a turn. A model that starts from a folder keeps its own too.
     fn special_tokens(&self, config: &ModelConfig, tokenizer: &Tokenizer) -> Result<(Option<u32>, Vec<u32>)> {
-        let id = |token: &str| tokenizer.token_id(token).ok_or_else(|| janus_data::Error::NoSuchToken { token: token.into() });
+        let id = |token: &str| {
+            tokenizer.token_id(token).ok_or_else(|| janus_data::Error::NoSuchToken { token: token.into() })
+        };
         let end = id(self.template.end_of_turn())?;
         if self.model.path.is_none() {
             let bos = self.template.bos().map(id).transpose()?;
@@ -205,7 +241,8 @@ impl PreparedRun<'_> {
         self.trainer.total_steps()
     }
 
-    /// Trains to the last step, or until the recipe's `early_stop` or the observer ends the run ([`Trained::reason`]).
+    /// Trains to the last step, or until the recipe's `early_stop` or the observer ends the run
+    /// ([`Trained::reason`]).
     ///
     /// # Errors
     /// As [`Trainer::fit`], with row numbers of the data file; if a sample or the record cannot be
@@ -221,7 +258,9 @@ impl PreparedRun<'_> {
             sampling.sample(steps, trainer.decoder())?;
         }
         if reason != StopReason::Observer {
-            sampling.remove_stop_samples(|step| trainer.config().evaluation_is_due(step, trainer.total_steps()))?;
+            sampling.remove_stop_samples(|step| {
+                trainer.config().evaluation_is_due(step, trainer.total_steps())
+            })?;
         }
         let last_step = sampling.last_step();
         record.write(&out, Some((steps, reason)))?;

@@ -25,7 +25,12 @@ pub(super) struct Sampling<'a> {
 }
 
 impl<'a> Sampling<'a> {
-    pub(super) fn new(observer: &'a mut dyn Observer, recipe: &'a Recipe, tokenizer: &'a Tokenizer, out: &Path) -> Self {
+    pub(super) fn new(
+        observer: &'a mut dyn Observer,
+        recipe: &'a Recipe,
+        tokenizer: &'a Tokenizer,
+        out: &Path,
+    ) -> Self {
         let (samples, template) = (recipe.samples.as_ref(), recipe.template);
         Self { observer, last_step: None, samples, tokenizer, template, folder: out.join("samples") }
     }
@@ -82,7 +87,8 @@ impl<'a> Sampling<'a> {
             let feed = SequenceInput::new(&ids[fed..], &mut cache, LogitsWanted::Last);
             model.forward(&mut [feed], &mut logits)?;
             fed = ids.len();
-            let best = (0..logits.len()).fold(0, |best, id| if logits[id] > logits[best] { id } else { best }) as u32;
+            let best = (0..logits.len()).fold(0, |best, id| if logits[id] > logits[best] { id } else { best })
+                as u32;
             if Some(best) == end {
                 break;
             }

@@ -41,7 +41,8 @@ impl Golden {
 
     fn read(folder: PathBuf) -> Self {
         let name = folder.file_name().unwrap().to_str().unwrap().to_string();
-        let json = serde_json::from_str(&std::fs::read_to_string(folder.join("cases.json")).unwrap()).unwrap();
+        let json =
+            serde_json::from_str(&std::fs::read_to_string(folder.join("cases.json")).unwrap()).unwrap();
         let cases = read_tensors(&folder.join("cases.safetensors"));
         Self { name, folder, json, cases }
     }
@@ -54,7 +55,8 @@ impl Golden {
     pub fn reference_decoder(&self) -> Decoder {
         let folder = tempfile::tempdir().unwrap();
         std::fs::copy(self.folder.join("config.json"), folder.path().join("config.json")).unwrap();
-        std::fs::copy(self.folder.join("ref_model.safetensors"), folder.path().join("model.safetensors")).unwrap();
+        std::fs::copy(self.folder.join("ref_model.safetensors"), folder.path().join("model.safetensors"))
+            .unwrap();
         Decoder::load(folder.path(), &Device::Cpu).unwrap()
     }
 
@@ -74,11 +76,18 @@ impl Golden {
     pub fn sft_batches(&self, case: &str) -> Vec<Batch> {
         let (ids, labels) = (self.ints(&format!("{case}.input_ids")), self.ints(&format!("{case}.labels")));
         let segments = match case {
-            "sft" => self.ints("sft.attention_mask").into_iter().map(|row| row.into_iter().map(|m| m - 1).collect()).collect(),
+            "sft" => self
+                .ints("sft.attention_mask")
+                .into_iter()
+                .map(|row| row.into_iter().map(|m| m - 1).collect())
+                .collect(),
             _ => self.ints("sft_packed.segment_ids"),
         };
         let label = |row: usize, i: usize| -> bool {
-            assert!(labels[row][i] == -100 || labels[row][i] == ids[row][i], "{case}: a label is the token itself");
+            assert!(
+                labels[row][i] == -100 || labels[row][i] == ids[row][i],
+                "{case}: a label is the token itself"
+            );
             labels[row][i] != -100
         };
         (0..ids.len()).map(|row| documents(&ids[row], &segments[row], |i| label(row, i)).0).collect()
@@ -86,11 +95,16 @@ impl Golden {
 
     /// The pairs, one batch for each, with the chosen document first.
     pub fn pair_batches(&self) -> Vec<Batch> {
-        let [ids, attention, completion] =
-            ["input_ids", "attention_mask", "completion_mask"].map(|part| self.ints(&format!("pairs.{part}")));
+        let [ids, attention, completion] = ["input_ids", "attention_mask", "completion_mask"]
+            .map(|part| self.ints(&format!("pairs.{part}")));
         let document = |row: usize| {
             let segments: Vec<i64> = attention[row].iter().map(|mask| mask - 1).collect();
-            assert!(completion[row].iter().zip(&attention[row]).all(|(completion, real)| (0..=*real).contains(completion)));
+            assert!(
+                completion[row]
+                    .iter()
+                    .zip(&attention[row])
+                    .all(|(completion, real)| (0..=*real).contains(completion))
+            );
             documents(&ids[row], &segments, |i| completion[row][i] == 1).0
         };
         let pairs = ids.len() / 2;
@@ -105,8 +119,9 @@ impl Golden {
     /// One batch for each step of the optimiser run.
     pub fn adamw_batches(&self) -> Vec<Batch> {
         let steps: Vec<Vec<Vec<i64>>> = self.cases["adamw.input_ids"].to_vec3().unwrap();
-        let batch =
-            |rows: &Vec<Vec<i64>>| join(&rows.iter().map(|ids| documents(ids, &vec![0; ids.len()], |_| true).0).collect::<Vec<_>>());
+        let batch = |rows: &Vec<Vec<i64>>| {
+            join(&rows.iter().map(|ids| documents(ids, &vec![0; ids.len()], |_| true).0).collect::<Vec<_>>())
+        };
         steps.iter().map(batch).collect()
     }
 }
@@ -120,7 +135,10 @@ fn read_tensors(path: &Path) -> BTreeMap<String, Tensor> {
 pub fn documents(ids: &[i64], segments: &[i64], trained: impl Fn(usize) -> bool) -> (Batch, Vec<usize>) {
     let mut rows: Vec<TokenRow> = Vec::new();
     let mut places = Vec::new();
-    assert!(ids.iter().zip(segments).all(|(id, segment)| *segment >= 0 || (*segment == -1 && *id == 0)), "padding is 0");
+    assert!(
+        ids.iter().zip(segments).all(|(id, segment)| *segment >= 0 || (*segment == -1 && *id == 0)),
+        "padding is 0"
+    );
     for (i, &segment) in segments.iter().enumerate().filter(|&(_, &segment)| segment >= 0) {
         if places.last().is_none_or(|&last: &usize| segments[last] != segment) {
             rows.push(TokenRow { ids: vec![], loss_mask: vec![] });

@@ -11,8 +11,8 @@ mod cases;
 use candle_core::Device;
 use cases::Golden;
 use janus_train::{
-    Batch, Decoder, Dpo, DpoConfig, Gradients, Length, LoraConfig, LossDenominator, Metrics, MicroBatch, NllSpan, Objective, Orpo,
-    Reference, ReferenceLogprobs, Reward, Sft, TokenRow,
+    Batch, Decoder, Dpo, DpoConfig, Gradients, Length, LoraConfig, LossDenominator, Metrics, MicroBatch,
+    NllSpan, Objective, Orpo, Reference, ReferenceLogprobs, Reward, Sft, TokenRow,
 };
 
 /// Tolerance for log-probabilities down to -20, of models whose logits differ by 1e-5 between float32
@@ -31,7 +31,11 @@ fn logprobs_of_padded_and_packed_rows() {
             let ids = golden.ints(&format!("{case}.input_ids"));
             let segments: Vec<Vec<i64>> = match case {
                 "packed" => golden.ints("packed.segment_ids"),
-                _ => golden.ints(&format!("{case}.attention_mask")).iter().map(|row| row.iter().map(|mask| mask - 1).collect()).collect(),
+                _ => golden
+                    .ints(&format!("{case}.attention_mask"))
+                    .iter()
+                    .map(|row| row.iter().map(|mask| mask - 1).collect())
+                    .collect(),
             };
             let expected = golden.floats(&format!("{case}.logprobs"));
             let mut here = 0;
@@ -41,11 +45,18 @@ fn logprobs_of_padded_and_packed_rows() {
                 let values = logprobs.values.to_vec1::<f32>().unwrap();
                 for (&token, value) in logprobs.tokens.iter().zip(values) {
                     let want = expected[row][places[token as usize] - 1];
-                    assert!((f64::from(value) - want).abs() < LOGPROB, "{model} {case} row {row} token {token}: {value}, expected {want}");
+                    assert!(
+                        (f64::from(value) - want).abs() < LOGPROB,
+                        "{model} {case} row {row} token {token}: {value}, expected {want}"
+                    );
                     here += 1;
                 }
             }
-            assert_eq!(expected.iter().flatten().filter(|logprob| **logprob != 0.0).count(), here, "{model} {case}: 0 elsewhere");
+            assert_eq!(
+                expected.iter().flatten().filter(|logprob| **logprob != 0.0).count(),
+                here,
+                "{model} {case}: 0 elsewhere"
+            );
             compared += here;
         }
         assert!(compared > 130, "{model}: only {compared} compared");
@@ -53,7 +64,11 @@ fn logprobs_of_padded_and_packed_rows() {
 }
 
 /// Loss, metrics and gradients of one step with these micro-batches.
-fn loss_and_gradients(objective: &dyn Objective, decoder: &Decoder, batches: &[Batch]) -> (f64, Metrics, Gradients) {
+fn loss_and_gradients(
+    objective: &dyn Objective,
+    decoder: &Decoder,
+    batches: &[Batch],
+) -> (f64, Metrics, Gradients) {
     let denominator = batches.iter().map(|batch| objective.denominator(batch)).sum();
     let (mut loss, mut metrics, gradients) = (0.0, Metrics::new(), Gradients::new(decoder));
     let recording = decoder.recording(&gradients);
@@ -61,7 +76,8 @@ fn loss_and_gradients(objective: &dyn Objective, decoder: &Decoder, batches: &[B
     for batch in batches {
         let rows = (row..row + batch.documents()).collect();
         row += batch.documents();
-        let part = objective.loss(&recording, &MicroBatch { batch: batch.clone(), rows }, denominator).unwrap();
+        let part =
+            objective.loss(&recording, &MicroBatch { batch: batch.clone(), rows }, denominator).unwrap();
         loss += f64::from(part.loss.to_scalar::<f32>().unwrap());
         part.metrics.into_iter().for_each(|(name, value)| *metrics.entry(name).or_insert(0.0) += value);
         gradients.backward(&part.loss).unwrap();
@@ -115,8 +131,17 @@ fn dpo_with_a_stored_reference_and_with_a_reference_model() {
         let batches = golden.pair_batches();
         let rows: Vec<TokenRow> = batches.iter().flat_map(cases::rows).collect();
         let folder = tempfile::tempdir().unwrap();
-        let stored = ReferenceLogprobs::compute(folder.path().join("ref.jsonl"), &reference, "golden", &rows, 40, &mut |_, _| {}).unwrap();
-        let (chosen, rejected) = (golden.vector("dpo.ref_chosen_logps"), golden.vector("dpo.ref_rejected_logps"));
+        let stored = ReferenceLogprobs::compute(
+            folder.path().join("ref.jsonl"),
+            &reference,
+            "golden",
+            &rows,
+            40,
+            &mut |_, _| {},
+        )
+        .unwrap();
+        let (chosen, rejected) =
+            (golden.vector("dpo.ref_chosen_logps"), golden.vector("dpo.ref_rejected_logps"));
         let want: Vec<f64> = chosen.into_iter().zip(rejected).flat_map(|(c, r)| [c, r]).collect();
         assert_near("reference", &stored.of_rows(&rows).unwrap(), &want, 0.0);
 
@@ -126,11 +151,22 @@ fn dpo_with_a_stored_reference_and_with_a_reference_model() {
             for micro_batches in ways(batches.clone()) {
                 let (loss, metrics, gradients) = loss_and_gradients(&dpo, &decoder, &micro_batches);
                 assert_near(model, &[loss], &[golden.json["dpo"]["loss_f64"].as_f64().unwrap()], 0.0);
-                let (chosen, rejected) = (golden.vector("dpo.chosen_rewards"), golden.vector("dpo.rejected_rewards"));
+                let (chosen, rejected) =
+                    (golden.vector("dpo.chosen_rewards"), golden.vector("dpo.rejected_rewards"));
                 assert_near("chosen", &[metrics["reward_chosen"]], &[mean(&chosen)], 0.0);
                 assert_near("rejected", &[metrics["reward_rejected"]], &[mean(&rejected)], 0.0);
-                assert_near("margin", &[metrics["margin"]], &[golden.json["dpo"]["margin"].as_f64().unwrap()], 0.0);
-                assert_near("accuracy", &[metrics["accuracy"]], &[golden.json["dpo"]["accuracy"].as_f64().unwrap()], 0.0);
+                assert_near(
+                    "margin",
+                    &[metrics["margin"]],
+                    &[golden.json["dpo"]["margin"].as_f64().unwrap()],
+                    0.0,
+                );
+                assert_near(
+                    "accuracy",
+                    &[metrics["accuracy"]],
+                    &[golden.json["dpo"]["accuracy"].as_f64().unwrap()],
+                    0.0,
+                );
                 assert_gradients(&golden, "dpo", &decoder, &gradients);
             }
         }
@@ -155,9 +191,15 @@ fn orpo_over_the_row_and_over_the_response() {
             assert_near(model, &[loss], &[number("loss_f64")], 0.0);
             assert_near("nll", &[metrics["nll"]], &[number("nll")], 0.0);
             assert_near("log odds", &[metrics["log_odds"]], &[number("log_odds_mean")], 0.0);
-            let (chosen, rejected) = (golden.vector("orpo.chosen_avg_logps"), golden.vector("orpo.rejected_avg_logps"));
+            let (chosen, rejected) =
+                (golden.vector("orpo.chosen_avg_logps"), golden.vector("orpo.rejected_avg_logps"));
             assert_near("chosen", &[metrics["reward_chosen"]], &[mean(&chosen) * number("lambda")], 0.0);
-            assert_near("rejected", &[metrics["reward_rejected"]], &[mean(&rejected) * number("lambda")], 0.0);
+            assert_near(
+                "rejected",
+                &[metrics["reward_rejected"]],
+                &[mean(&rejected) * number("lambda")],
+                0.0,
+            );
             assert_gradients(&golden, "orpo", &decoder, &gradients);
 
             let orpo = Orpo::new(number("lambda"), NllSpan::Response).unwrap();
@@ -177,7 +219,12 @@ fn reward_model() {
         for micro_batches in ways(golden.pair_batches()) {
             let (loss, metrics, gradients) = loss_and_gradients(&Reward::default(), &decoder, &micro_batches);
             assert_near(model, &[loss], &[golden.json["reward"]["loss_f64"].as_f64().unwrap()], 0.0);
-            assert_near("accuracy", &[metrics["accuracy"]], &[golden.json["reward"]["accuracy"].as_f64().unwrap()], 0.0);
+            assert_near(
+                "accuracy",
+                &[metrics["accuracy"]],
+                &[golden.json["reward"]["accuracy"].as_f64().unwrap()],
+                0.0,
+            );
             assert_near("chosen", &[metrics["reward_chosen"]], &[mean(&chosen)], 0.0);
             assert_near("rejected", &[metrics["reward_rejected"]], &[mean(&rejected)], 0.0);
             assert_gradients(&golden, "reward", &decoder, &gradients);
@@ -195,11 +242,15 @@ fn sft_loss_and_every_gradient() {
             let (model, decoder, expected) = (&golden.name, golden.decoder(), &golden.json[case]);
             for micro_batches in ways(golden.sft_batches(case)) {
                 assert_eq!(
-                    micro_batches.iter().map(|batch| Sft.denominator(batch)).sum::<LossDenominator>().tokens as u64,
+                    micro_batches.iter().map(|batch| Sft.denominator(batch)).sum::<LossDenominator>().tokens
+                        as u64,
                     expected["n_tokens"].as_u64().unwrap()
                 );
                 let (loss, _, gradients) = loss_and_gradients(&Sft, &decoder, &micro_batches);
-                assert!((loss - expected["loss_f64"].as_f64().unwrap()).abs() < 3e-6, "{model} {case}: loss {loss}");
+                assert!(
+                    (loss - expected["loss_f64"].as_f64().unwrap()).abs() < 3e-6,
+                    "{model} {case}: loss {loss}"
+                );
                 assert_gradients(&golden, case, &decoder, &gradients);
             }
         }
@@ -211,13 +262,20 @@ fn lora_loss_and_the_gradients_of_the_adapters() {
     for golden in Golden::with("lora") {
         let number = |name: &str| golden.json["lora"][name].as_f64().unwrap();
         let config = LoraConfig::new(number("rank") as usize, number("alpha"));
-        let decoder = golden.decoder().with_lora(config, 0).unwrap().frozen(|name| name == janus_train::VALUE_HEAD);
+        let decoder =
+            golden.decoder().with_lora(config, 0).unwrap().frozen(|name| name == janus_train::VALUE_HEAD);
         let updates = golden.tensors("lora.safetensors");
         assert!(decoder.parameters().keys().eq(updates.keys()), "{:?}", decoder.parameters().keys());
         updates.iter().for_each(|(name, value)| decoder.parameters()[name].set(value).unwrap());
-        let predicted: usize = golden.sft_batches("sft").iter().map(|batch| batch.tokens() - batch.documents()).sum();
+        let predicted: usize =
+            golden.sft_batches("sft").iter().map(|batch| batch.tokens() - batch.documents()).sum();
         let logprobs = golden.floats("lora.logprobs");
-        assert_eq!(logprobs.iter().flatten().filter(|logprob| **logprob != 0.0).count(), predicted, "{}: 0 at padding", golden.name);
+        assert_eq!(
+            logprobs.iter().flatten().filter(|logprob| **logprob != 0.0).count(),
+            predicted,
+            "{}: 0 at padding",
+            golden.name
+        );
         for micro_batches in ways(golden.sft_batches("sft")) {
             let (loss, _, gradients) = loss_and_gradients(&Sft, &decoder, &micro_batches);
             assert!((loss - number("loss_f64")).abs() < 3e-6, "{}: loss {loss}", golden.name);
@@ -234,22 +292,33 @@ fn adamw_with_clipping_warm_up_and_cosine() {
         let decoder = golden.decoder().frozen(|name| name == janus_train::VALUE_HEAD);
         let settings = &golden.json["adamw"];
         let number = |name: &str| settings[name].as_f64().unwrap();
-        let config = janus_train::TrainConfig::new(Length::Steps(number("total") as u64), 96, number("lr"), 0).with(|config| {
-            config.warmup_steps = number("warmup") as u64;
-            config.weight_decay = number("weight_decay");
-            config.betas = (settings["betas"][0].as_f64().unwrap(), settings["betas"][1].as_f64().unwrap());
-            config.eps = number("eps");
-        });
+        let config =
+            janus_train::TrainConfig::new(Length::Steps(number("total") as u64), 96, number("lr"), 0).with(
+                |config| {
+                    config.warmup_steps = number("warmup") as u64;
+                    config.weight_decay = number("weight_decay");
+                    config.betas =
+                        (settings["betas"][0].as_f64().unwrap(), settings["betas"][1].as_f64().unwrap());
+                    config.eps = number("eps");
+                },
+            );
         let mut optimizer = janus_train::AdamW::new(config.adamw()).unwrap();
         let batches = golden.adamw_batches();
         assert_eq!(batches.len(), settings["steps"].as_array().unwrap().len());
-        for (step, (batch, expected)) in batches.iter().zip(settings["steps"].as_array().unwrap()).enumerate() {
+        for (step, (batch, expected)) in batches.iter().zip(settings["steps"].as_array().unwrap()).enumerate()
+        {
             let (loss, _, gradients) = loss_and_gradients(&Sft, &decoder, std::slice::from_ref(batch));
             let norm = gradients.norm().unwrap();
             let lr = config.lr_at(step as u64, number("total") as u64);
             // Rounding errors accumulate from step to step.
-            assert!((loss - expected["loss"].as_f64().unwrap()).abs() < 2e-5, "{model} step {step}: loss {loss}");
-            assert!((norm / expected["grad_norm"].as_f64().unwrap() - 1.0).abs() < 2e-5, "{model} step {step}: grad_norm {norm}");
+            assert!(
+                (loss - expected["loss"].as_f64().unwrap()).abs() < 2e-5,
+                "{model} step {step}: loss {loss}"
+            );
+            assert!(
+                (norm / expected["grad_norm"].as_f64().unwrap() - 1.0).abs() < 2e-5,
+                "{model} step {step}: grad_norm {norm}"
+            );
             assert!((lr - expected["lr"].as_f64().unwrap()).abs() < 1e-15, "{model} step {step}: lr {lr}");
             let scale = (number("clip") / (norm + 1e-6)).min(1.0);
             optimizer.step(&decoder, &gradients, lr, scale).unwrap();
@@ -292,7 +361,11 @@ fn stated_rounding_errors_are_small() {
     for golden in Golden::all() {
         let mut found = Vec::new();
         stated(&golden.json, &mut found);
-        assert!(found.len() >= 4 && found.iter().all(|stated| (1e-9..3e-5).contains(stated)), "{}: {found:?}", golden.name);
+        assert!(
+            found.len() >= 4 && found.iter().all(|stated| (1e-9..3e-5).contains(stated)),
+            "{}: {found:?}",
+            golden.name
+        );
     }
 }
 

@@ -28,7 +28,13 @@ struct Answer {
 
 fn transformers(folder: &Path, rows: &[TokenRow], conversations: &[Vec<Message>]) -> Answer {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/logits.py");
-    let mut child = Command::new("python3").arg(script).arg(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new("python3")
+        .arg(script)
+        .arg(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let request = json!({ "rows": rows.iter().map(|row| &row.ids).collect::<Vec<_>>(), "conversations": conversations });
     child.stdin.take().unwrap().write_all(request.to_string().as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
@@ -70,11 +76,17 @@ fn logprob_difference(decoder: &Decoder, rows: &[TokenRow], answer: &Answer) -> 
 #[test]
 fn transformers_loads_every_architecture_and_agrees() {
     let mut rng = janus_core::stream(5, "rows");
-    let mut row = |len| TokenRow { ids: (0..len).map(|_| rng.random_range(0..160)).collect(), loss_mask: vec![true; len] };
+    let mut row = |len| TokenRow {
+        ids: (0..len).map(|_| rng.random_range(0..160)).collect(),
+        loss_mask: vec![true; len],
+    };
     let rows: Vec<TokenRow> = [7, 30, 61].into_iter().map(&mut row).collect();
-    for (model_type, window, tied, head_dim) in
-        [("mistral", "16", true, 12), ("mistral", "null", false, 20), ("llama", "null", true, 12), ("llama", "null", false, 16)]
-    {
+    for (model_type, window, tied, head_dim) in [
+        ("mistral", "16", true, 12),
+        ("mistral", "null", false, 20),
+        ("llama", "null", true, 12),
+        ("llama", "null", false, 16),
+    ] {
         let config = ModelConfig::from_json(&format!(
             r#"{{"model_type": "{model_type}", "vocab_size": 160, "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2,
                 "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": {head_dim}, "max_position_embeddings": 128,
@@ -83,12 +95,17 @@ fn transformers_loads_every_architecture_and_agrees() {
         .unwrap();
         let folder = tempfile::tempdir().unwrap();
         let decoder = Decoder::init(&config, 1, &Device::Cpu).unwrap();
-        let mut trainer = Trainer::new(decoder, Sft, rows.clone(), TrainConfig::new(Length::Steps(5), 128, 1e-3, 1)).unwrap();
+        let mut trainer =
+            Trainer::new(decoder, Sft, rows.clone(), TrainConfig::new(Length::Steps(5), 128, 1e-3, 1))
+                .unwrap();
         trainer.fit(folder.path(), &mut ()).unwrap();
         let model = folder.path().join("model");
         let answer = transformers(&model, &rows, &[]);
-        let (logits, logprobs) = (logit_difference(&model, &rows, &answer), logprob_difference(trainer.decoder(), &rows, &answer));
-        eprintln!("{model_type}, window {window}, tied {tied}: logits {logits:.1e} apart, log-probabilities {logprobs:.1e}");
+        let (logits, logprobs) =
+            (logit_difference(&model, &rows, &answer), logprob_difference(trainer.decoder(), &rows, &answer));
+        eprintln!(
+            "{model_type}, window {window}, tied {tied}: logits {logits:.1e} apart, log-probabilities {logprobs:.1e}"
+        );
         assert!(logits < 5e-5 && logprobs < 5e-5, "{model_type}: {logits:e}, {logprobs:e}");
     }
 }
@@ -107,7 +124,8 @@ fn a_janus_mini_checkpoint_its_tokenizer_and_its_reward_model_agree_with_transfo
         tokenizer.vocab_size()
     ))
     .unwrap();
-    let rows = tokenizer.conversations(TEMPLATE, records.iter().map(janus_core::SftRecord::messages)).unwrap();
+    let rows =
+        tokenizer.conversations(TEMPLATE, records.iter().map(janus_core::SftRecord::messages)).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (sft, reward) = (folder.path().join("sft"), folder.path().join("reward"));
     let mut trainer = Trainer::new(
@@ -123,7 +141,8 @@ fn a_janus_mini_checkpoint_its_tokenizer_and_its_reward_model_agree_with_transfo
 
     // Prompts for generation, and whole conversations as in training.
     let judged = mini.eval(Split::Bench, 4);
-    let mut conversations: Vec<Vec<Message>> = judged.iter().map(janus_core::BenchRecord::prompt_messages).collect();
+    let mut conversations: Vec<Vec<Message>> =
+        judged.iter().map(janus_core::BenchRecord::prompt_messages).collect();
     conversations.push(vec![Message::user("  Outer blanks,\nand two lines? ")]);
     conversations.extend(records.iter().map(janus_core::SftRecord::messages).filter(|messages| {
         let answer = messages[messages.len() - 1].content.as_str();
@@ -132,7 +151,8 @@ fn a_janus_mini_checkpoint_its_tokenizer_and_its_reward_model_agree_with_transfo
         answer.starts_with(char::is_alphabetic)
     }));
     let answer = transformers(&model, &rows[..6], &conversations);
-    let (logits, logprobs) = (logit_difference(&model, &rows, &answer), logprob_difference(trainer.decoder(), &rows, &answer));
+    let (logits, logprobs) =
+        (logit_difference(&model, &rows, &answer), logprob_difference(trainer.decoder(), &rows, &answer));
     eprintln!("janus-mini: logits {logits:.1e} apart, log-probabilities {logprobs:.1e}");
     assert!(logits < 5e-5 && logprobs < 5e-5, "{logits:e}, {logprobs:e}");
     for (messages, want) in conversations.iter().zip(&answer.ids) {
@@ -142,16 +162,24 @@ fn a_janus_mini_checkpoint_its_tokenizer_and_its_reward_model_agree_with_transfo
     assert_eq!(answer.ids.len(), conversations.len());
 
     let pairs = mini.pairs(60);
-    let pairs = tokenizer.pairs(TEMPLATE, pairs.iter().map(janus_core::PairRecord::conversations), 512).unwrap().rows;
+    let pairs =
+        tokenizer.pairs(TEMPLATE, pairs.iter().map(janus_core::PairRecord::conversations), 512).unwrap().rows;
     let start = Decoder::load(&model, &Device::Cpu).unwrap().with_value_head(5).unwrap();
-    let trainer = Trainer::new(start, Reward::default(), pairs.clone(), TrainConfig::new(Length::Steps(10), 2048, 1e-3, 1)).unwrap();
+    let trainer = Trainer::new(
+        start,
+        Reward::default(),
+        pairs.clone(),
+        TrainConfig::new(Length::Steps(10), 2048, 1e-3, 1),
+    )
+    .unwrap();
     let mut trainer = trainer.with_held_out(pairs[..20].to_vec()).unwrap();
     trainer.fit(&reward, &mut ()).unwrap();
     let answer = transformers(&reward.join("model"), &pairs[..6], &[]);
     let batch = Batch::concat(&pairs[..6].iter().collect::<Vec<_>>());
     let got = trainer.decoder().values(&batch).unwrap().to_vec1::<f32>().unwrap();
     assert_eq!(got.len(), answer.rewards.len());
-    let worst = got.iter().zip(&answer.rewards).map(|(got, want)| (f64::from(*got) - want).abs()).fold(0.0, f64::max);
+    let worst =
+        got.iter().zip(&answer.rewards).map(|(got, want)| (f64::from(*got) - want).abs()).fold(0.0, f64::max);
     eprintln!("reward model: rewards {worst:.1e} apart");
     assert!(worst < 5e-5, "{worst:e}");
 }

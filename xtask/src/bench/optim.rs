@@ -57,7 +57,10 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
             config.quantized_state_block = block;
         });
         let decoder = Decoder::init(&model, args.seed, &Device::Cpu).failure()?;
-        let trainer = Trainer::new(decoder, Sft, train.clone(), settings).bad_input()?.with_held_out(held_out.clone()).bad_input()?;
+        let trainer = Trainer::new(decoder, Sft, train.clone(), settings)
+            .bad_input()?
+            .with_held_out(held_out.clone())
+            .bad_input()?;
         runs.push((block, fit(trainer, &name(block))?));
     }
     let exact = &runs[0].1;
@@ -77,7 +80,10 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
             "of_f32": { "final_loss": of_final, "held_out_loss": of_held_out, "state_bytes": of_bytes },
         }));
     }
-    Ok(Outcome::done(text, json!({ "command": "bench optim", "steps": args.steps, "seed": args.seed, "runs": reports })))
+    Ok(Outcome::done(
+        text,
+        json!({ "command": "bench optim", "steps": args.steps, "seed": args.seed, "runs": reports }),
+    ))
 }
 
 fn name(block: Option<usize>) -> String {
@@ -97,17 +103,29 @@ fn fit(mut trainer: Trainer<Sft>, label: &str) -> Result<Run, CommandError> {
     progress.finish();
     let last = &losses[losses.len() - losses.len() / 10..];
     let held_out_loss = trainer.evaluate().failure()?.map_or(f64::NAN, |evaluation| evaluation.loss);
-    Ok(Run { final_loss: last.iter().sum::<f64>() / last.len() as f64, held_out_loss, state_bytes: trainer.optimizer().state_bytes() })
+    Ok(Run {
+        final_loss: last.iter().sum::<f64>() / last.len() as f64,
+        held_out_loss,
+        state_bytes: trainer.optimizer().state_bytes(),
+    })
 }
 
 /// A tokenizer trained on Mini, training rows, and rows of the dev split.
 fn data(profile: &Profile, seed: u64) -> Result<(Tokenizer, Vec<TokenRow>, Vec<TokenRow>), CommandError> {
     let mini = Mini::new(seed);
-    let (records, dev) = (mini.train(profile.data.rows, None), mini.eval(Split::Dev, profile.data.instructions));
-    let texts = records.iter().flat_map(|record| [record.system.as_str(), record.prompt.as_str(), record.output.as_str()]);
-    let tokenizer = Tokenizer::train(texts, profile.tokenizer.vocab_size, TEMPLATE.special_tokens()).failure()?;
+    let (records, dev) =
+        (mini.train(profile.data.rows, None), mini.eval(Split::Dev, profile.data.instructions));
+    let texts = records
+        .iter()
+        .flat_map(|record| [record.system.as_str(), record.prompt.as_str(), record.output.as_str()]);
+    let tokenizer =
+        Tokenizer::train(texts, profile.tokenizer.vocab_size, TEMPLATE.special_tokens()).failure()?;
     let gold = |record: &BenchRecord| -> Vec<Message> {
-        record.prompt_messages().into_iter().chain([Message::assistant(record.reference_answer.clone())]).collect()
+        record
+            .prompt_messages()
+            .into_iter()
+            .chain([Message::assistant(record.reference_answer.clone())])
+            .collect()
     };
     let train = tokenizer.conversations(TEMPLATE, records.iter().map(SftRecord::messages)).failure()?;
     let held_out = tokenizer.conversations(TEMPLATE, dev.iter().map(gold)).failure()?;

@@ -51,7 +51,9 @@ pub(super) fn validate(args: &ValidateArgs) -> Result<Outcome, CommandError> {
     let fields: Vec<String> = found
         .by_field
         .iter()
-        .map(|(field, count)| format!("{} {count}", if field.is_empty() { "whole rows or files" } else { field }))
+        .map(|(field, count)| {
+            format!("{} {count}", if field.is_empty() { "whole rows or files" } else { field })
+        })
         .collect();
     text += &format!("{} problems in {} rows ({})", found.problems, found.bad_rows, fields.join(", "));
     Ok(Outcome::failed(text, report))
@@ -92,7 +94,11 @@ pub(super) fn stats(args: &StatsArgs) -> Result<Outcome, CommandError> {
     warn("stats", &skipped);
     let report = stats.report();
     if let Some(path) = &args.html {
-        write_file(path, report.to_html(&format!("Statistics of {}", args.input.files.join(", "))).as_bytes()).failure()?;
+        write_file(
+            path,
+            report.to_html(&format!("Statistics of {}", args.input.files.join(", "))).as_bytes(),
+        )
+        .failure()?;
     }
     let mut object = command::report("data stats", &report)?;
     object["bad_rows"] = json!(skipped.rows);
@@ -133,8 +139,10 @@ pub struct ContaminationArgs {
     read: ReadArgs,
 }
 
-const FIELDS: [(&str, &[&str]); 2] =
-    [("instructions", &["prompt", "instruction", "user_prompt"]), ("system messages", &["system", "system_prompt"])];
+const FIELDS: [(&str, &[&str]); 2] = [
+    ("instructions", &["prompt", "instruction", "user_prompt"]),
+    ("system messages", &["system", "system_prompt"]),
+];
 
 pub(super) fn contamination(args: &ContaminationArgs) -> Result<Outcome, CommandError> {
     let mut lines = Vec::new();

@@ -91,7 +91,8 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     let construction = construction(args)?;
     let mut skipped = Skipped::default();
     let skip = args.skip_bad_rows.then_some(&mut skipped);
-    let instructions = read_instructions(&args.instructions, &args.read.resolve()?, args.limit, skip).bad_input()?;
+    let instructions =
+        read_instructions(&args.instructions, &args.read.resolve()?, args.limit, skip).bad_input()?;
     warn("construct", &skipped);
     if instructions.is_empty() {
         return Err(CommandError::bad_input(format!("{}: no instructions", args.instructions.display())));
@@ -99,10 +100,15 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     if args.remote.service.dry_run {
         return priced(args, &construction.price(&instructions), skipped.rows);
     }
-    let remote = if model::is_address(&args.model) { Some(args.remote.model(&args.model, Endpoint::Chat)?) } else { None };
+    let remote = if model::is_address(&args.model) {
+        Some(args.remote.model(&args.model, Endpoint::Chat)?)
+    } else {
+        None
+    };
     let local;
     let model: &dyn ChatModel = if let Some(remote) = &remote {
-        let CostEstimate { requests, prompt_tokens, completion_tokens, .. } = construction.price(&instructions);
+        let CostEstimate { requests, prompt_tokens, completion_tokens, .. } =
+            construction.price(&instructions);
         let cost = args.remote.service.cost(prompt_tokens, completion_tokens);
         eprintln!(
             "construct: if every first answer is usable, {requests} calls minus those answered before; about {prompt_tokens} prompt tokens and {completion_tokens} generated tokens; cost {cost}"
@@ -115,7 +121,8 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     };
     let mut shown: BTreeMap<Step, Progress> = BTreeMap::new();
     let mut progress = |step: Step, done: usize, total: usize| {
-        let new = || Progress::new(format!("construct: {}", step.as_str()), Unit::Count("answers"), total as u64);
+        let new =
+            || Progress::new(format!("construct: {}", step.as_str()), Unit::Count("answers"), total as u64);
         shown.entry(step).or_insert_with(new).reach(done as u64);
     };
     let made = construction.run(model, &instructions, &args.out, &mut progress).bad_input()?;
@@ -136,16 +143,25 @@ fn construction(args: &Args) -> Result<Construction, CommandError> {
     construction.retries = args.retries;
     construction.bench_share = args.bench_share;
     if !(0.0..=1.0).contains(&args.bench_share) {
-        return Err(CommandError::bad_input(format!("--bench-share is {}: expected a number from 0 to 1", args.bench_share)));
+        return Err(CommandError::bad_input(format!(
+            "--bench-share is {}: expected a number from 0 to 1",
+            args.bench_share
+        )));
     }
-    let given = SamplingParams { max_tokens: args.max_tokens, temperature: args.temperature, top_p: args.top_p, ..construction.sampling };
+    let given = SamplingParams {
+        max_tokens: args.max_tokens,
+        temperature: args.temperature,
+        top_p: args.top_p,
+        ..construction.sampling
+    };
     given.validate().bad_input()?;
     construction.sampling = given;
     Ok(construction)
 }
 
 fn priced(args: &Args, estimate: &CostEstimate, skipped: u64) -> Result<Outcome, CommandError> {
-    let mut text = format!("{} instructions; if every first answer is usable:\n{estimate}", estimate.instructions);
+    let mut text =
+        format!("{} instructions; if every first answer is usable:\n{estimate}", estimate.instructions);
     let mut report = report("data construct", estimate)?;
     report["dry_run"] = json!(true);
     report["skipped_rows"] = json!(skipped);
@@ -153,7 +169,8 @@ fn priced(args: &Args, estimate: &CostEstimate, skipped: u64) -> Result<Outcome,
     if let Some(Prices { prompt, completion, .. }) = args.remote.service.prices() {
         let cost = estimate.cost(prompt, completion);
         let worst = cost * (1 + args.retries) as f64;
-        text += &format!("\ncost {cost:.2}; if every answer is requested {} times, {worst:.2}", 1 + args.retries);
+        text +=
+            &format!("\ncost {cost:.2}; if every answer is requested {} times, {worst:.2}", 1 + args.retries);
         report["cost"] = json!(cost);
         report["worst_cost"] = json!(worst);
     }

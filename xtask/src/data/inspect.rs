@@ -66,12 +66,19 @@ pub struct Args {
 
 pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     if let Some(recipe) = &args.recipe {
-        return of_recipe(&Recipe::read_with(recipe, &args.set).bad_input()?, args.skip, args.rows, args.colour);
+        return of_recipe(
+            &Recipe::read_with(recipe, &args.set).bad_input()?,
+            args.skip,
+            args.rows,
+            args.colour,
+        );
     }
     let tokenizer = args.tokenizer.as_ref().map(Tokenizer::read).transpose().bad_input()?;
     let files = files(&args.files)?;
     let (mut text, mut rows) = (String::new(), Vec::new());
-    for (number, row) in read_files::<Row>(files, args.read.resolve()?).enumerate().skip(args.skip).take(args.rows) {
+    for (number, row) in
+        read_files::<Row>(files, args.read.resolve()?).enumerate().skip(args.skip).take(args.rows)
+    {
         let row = match row {
             Ok(row) => row,
             Err(error) => {
@@ -105,14 +112,18 @@ fn shown(value: &Value) -> String {
 /// The row as tokens, those in the loss mask in brackets.
 fn masked(args: &Args, tokenizer: &Tokenizer, row: &Row) -> Result<(String, Value), CommandError> {
     let Some(source) = args.from.or_else(|| Source::of_row(row)) else {
-        return Ok(("tokens: the fields do not show a conversation; name the layout with --from".into(), Value::Null));
+        return Ok((
+            "tokens: the fields do not show a conversation; name the layout with --from".into(),
+            Value::Null,
+        ));
     };
     let conversation = match source.content(row).bad_input()?.into_conversation() {
         Ok(conversation) => conversation,
         Err(reason) => return Ok((format!("tokens: none, {reason}"), Value::Null)),
     };
     let row = tokenizer.training_row(args.template, &conversation, LossMessages::All).bad_input()?;
-    let shown = format!("tokens: {}, in the loss {}\n{}", row.ids.len(), row.loss_tokens(), row.marked(tokenizer));
+    let shown =
+        format!("tokens: {}, in the loss {}\n{}", row.ids.len(), row.loss_tokens(), row.marked(tokenizer));
     Ok((shown, json!({ "ids": row.ids, "loss_mask": row.loss_mask })))
 }
 
@@ -137,8 +148,10 @@ fn of_recipe(recipe: &Recipe, skip: usize, count: usize, colour: Colour) -> Resu
     let per_example = recipe.objective.documents_per_example();
     let first = skip.saturating_mul(per_example).min(rows.train.len());
     let end = first.saturating_add(count.saturating_mul(per_example)).min(rows.train.len());
-    let shown: Vec<(usize, Cow<'_, TokenRow>)> =
-        (first..end).map(|row| Ok((row, rows.train.row(row)?))).collect::<janus_data::Result<_>>().failure()?;
+    let shown: Vec<(usize, Cow<'_, TokenRow>)> = (first..end)
+        .map(|row| Ok((row, rows.train.row(row)?)))
+        .collect::<janus_data::Result<_>>()
+        .failure()?;
     let mut text = String::new();
     for (document, row) in &shown {
         let side = match (per_example, document % 2) {
@@ -147,14 +160,16 @@ fn of_recipe(recipe: &Recipe, skip: usize, count: usize, colour: Colour) -> Resu
             _ => ", rejected",
         };
         let (tokens, in_loss) = (row.ids.len(), row.loss_tokens());
-        let head = format!("document {document} (example {}{side}): {tokens} tokens, {in_loss} in the loss", document / per_example);
+        let head = format!(
+            "document {document} (example {}{side}): {tokens} tokens, {in_loss} in the loss",
+            document / per_example
+        );
         text.push_str(&if colour { format!("\x1b[1;36m{head}\x1b[0m\n") } else { format!("{head}\n") });
         text.push_str(&tokens_of(&tokenizer, row, colour)?);
     }
     rows.notes.iter().for_each(|note| text.push_str(&format!("{note}\n")));
     let notes: Vec<String> = rows.notes.iter().map(ToString::to_string).collect();
-    let document =
-        |(document, row): &(usize, Cow<'_, TokenRow>)| json!({ "document": document, "ids": row.ids, "loss_mask": row.loss_mask });
+    let document = |(document, row): &(usize, Cow<'_, TokenRow>)| json!({ "document": document, "ids": row.ids, "loss_mask": row.loss_mask });
     let documents: Vec<_> = shown.iter().map(document).collect();
     let report = json!({ "command": "data inspect", "documents": documents, "notes": notes });
     Ok(Outcome::done(text.trim_end(), report))

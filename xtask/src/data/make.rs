@@ -10,8 +10,9 @@ use janus_data::mini::{Mini, MiniFiles, MiniSizes};
 use janus_data::progress::{Progress, Unit};
 use janus_data::sources::Source;
 use janus_data::{
-    Converted, Error, LossMessages, MixPart, MixedPart, Packing, RecordKind, Row, Skipped, Target, TokenFileInfo, Tokenised, Tokenising,
-    Tokenizer, convert as convert_rows, convert_records, read_files, write_all, write_records,
+    Converted, Error, LossMessages, MixPart, MixedPart, Packing, RecordKind, Row, Skipped, Target,
+    TokenFileInfo, Tokenised, Tokenising, Tokenizer, convert as convert_rows, convert_records, read_files,
+    write_all, write_records,
 };
 use serde_json::json;
 
@@ -63,11 +64,18 @@ pub(super) fn build_mini(args: &BuildMiniArgs) -> Result<Outcome, CommandError> 
     let refused = || CommandError::bad_input("--distinct is 0: expected 1 or more system messages");
     let distinct = distinct.map(|distinct| NonZeroUsize::new(distinct).ok_or_else(refused)).transpose()?;
     make_folder(&args.out)?;
-    let rows = Mini::new(seed).write(&args.out, &MiniSizes { rows, distinct, pairs, helpful, questions }, format).failure()?;
+    let rows = Mini::new(seed)
+        .write(&args.out, &MiniSizes { rows, distinct, pairs, helpful, questions }, format)
+        .failure()?;
     let MiniFiles { train, pairs, helpful, dev, bench } = rows;
     let out = args.out.display();
-    let text = format!("{out}: {train} training rows, {pairs} pairs, {helpful} helpfulness pairs, {dev} dev rows, {bench} bench rows");
-    Ok(Outcome::done(text, json!({ "command": "data build-mini", "out": args.out, "seed": seed, "rows": rows })))
+    let text = format!(
+        "{out}: {train} training rows, {pairs} pairs, {helpful} helpfulness pairs, {dev} dev rows, {bench} bench rows"
+    );
+    Ok(Outcome::done(
+        text,
+        json!({ "command": "data build-mini", "out": args.out, "seed": seed, "rows": rows }),
+    ))
 }
 
 /// Convert rows to another layout or file format
@@ -112,7 +120,8 @@ pub(super) fn convert(args: &ConvertArgs) -> Result<Outcome, CommandError> {
     let mut converted = converted(args, &mut skipped)?;
     converted.bad_rows = skipped.rows;
     warn("convert", &skipped);
-    let left_out: Vec<String> = converted.left_out.iter().map(|(reason, count)| format!("{count} left out: {reason}")).collect();
+    let left_out: Vec<String> =
+        converted.left_out.iter().map(|(reason, count)| format!("{count} left out: {reason}")).collect();
     let mut text = format!("{}: {} rows of {}", args.out.display(), converted.written, converted.read);
     if converted.bad_rows > 0 {
         text += &format!(", {} could not be read", converted.bad_rows);
@@ -140,7 +149,8 @@ fn converted(args: &ConvertArgs, skipped: &mut Skipped) -> Result<Converted, Com
         (Ok(RecordKind::Bench), Target::Records(RecordKind::Bench)) => return same!(BenchRecord),
         _ => {}
     }
-    let source: Source = args.from.parse().map_err(|problem| CommandError::bad_input(format!("--from: {problem}")))?;
+    let source: Source =
+        args.from.parse().map_err(|problem| CommandError::bad_input(format!("--from: {problem}")))?;
     let first = files[0].clone();
     let rows = read_files::<Row>(files, options).take(limit);
     convert_rows(rows, (&*source, first.as_path()), args.to, &args.out, skip).bad_input()
@@ -181,14 +191,21 @@ pub struct MixArgs {
 }
 
 pub(super) fn mix(args: &MixArgs) -> Result<Outcome, CommandError> {
-    let (rows, parts) = MixPart::mix(&args.parts, &args.read.resolve()?, args.limit, args.seed).bad_input()?;
+    let (rows, parts) =
+        MixPart::mix(&args.parts, &args.read.resolve()?, args.limit, args.seed).bad_input()?;
     write_records(&args.out, &rows).failure()?;
     let line = |part: &MixedPart| {
         let MixedPart { part, rows, left_out, taken, restarts, .. } = part;
-        format!("\n{part}: {taken} rows taken of {rows} ({left_out} without a pair), restarted {restarts} times")
+        format!(
+            "\n{part}: {taken} rows taken of {rows} ({left_out} without a pair), restarted {restarts} times"
+        )
     };
-    let text = format!("{}: {} rows{}", args.out.display(), rows.len(), parts.iter().map(line).collect::<String>());
-    Ok(Outcome::done(text, json!({ "command": "data mix", "out": args.out, "rows": rows.len(), "parts": parts })))
+    let text =
+        format!("{}: {} rows{}", args.out.display(), rows.len(), parts.iter().map(line).collect::<String>());
+    Ok(Outcome::done(
+        text,
+        json!({ "command": "data mix", "out": args.out, "rows": rows.len(), "parts": parts }),
+    ))
 }
 
 /// Clean instructions: drop duplicates and unfit ones, sample the rest
@@ -317,7 +334,8 @@ pub struct PackArgs {
     capacity: usize,
 }
 
-const LOSS_MESSAGES: [(&str, &str, LossMessages); 2] = [("all", "", LossMessages::All), ("last", "", LossMessages::Last)];
+const LOSS_MESSAGES: [(&str, &str, LossMessages); 2] =
+    [("all", "", LossMessages::All), ("last", "", LossMessages::Last)];
 
 pub(super) fn pack(args: &PackArgs) -> Result<Outcome, CommandError> {
     let tokenising = Tokenising {
@@ -330,10 +348,13 @@ pub(super) fn pack(args: &PackArgs) -> Result<Outcome, CommandError> {
         options: args.input.read.resolve()?,
     };
     let mut progress = Progress::new("pack", Unit::Count("rows"), 0);
-    let made = tokenising.token_file(&args.out, &mut || progress.advance(1)).map_err(|error| match &error {
-        Error::Io { path, .. } | Error::TokenFile { path, .. } if path.starts_with(&args.out) => CommandError::failure(error),
-        _ => CommandError::bad_input(error),
-    })?;
+    let made =
+        tokenising.token_file(&args.out, &mut || progress.advance(1)).map_err(|error| match &error {
+            Error::Io { path, .. } | Error::TokenFile { path, .. } if path.starts_with(&args.out) => {
+                CommandError::failure(error)
+            }
+            _ => CommandError::bad_input(error),
+        })?;
     let Tokenised { file: tokens, reused, left_out, .. } = made;
     if !reused {
         progress.finish();
@@ -345,7 +366,10 @@ pub(super) fn pack(args: &PackArgs) -> Result<Outcome, CommandError> {
         "{}: {rows} rows, {tokens} tokens, {loss_tokens} in the loss{}{}\n{packed_rows} packed rows of {capacity}: {:.2}% full; {too_long} rows are longer",
         args.out.display(),
         if reused { " (reused)" } else { "" },
-        left_out.filter(|rows| *rows > 0).map(|rows| format!("; {rows} rows are left out")).unwrap_or_default(),
+        left_out
+            .filter(|rows| *rows > 0)
+            .map(|rows| format!("; {rows} rows are left out"))
+            .unwrap_or_default(),
         100.0 * packing_efficiency
     );
     let report = json!({

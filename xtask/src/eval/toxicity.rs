@@ -7,7 +7,8 @@ use janus_core::TextLosses;
 use janus_data::progress::{Progress, Unit};
 use janus_data::{read_all, write_all};
 use janus_eval::bench::toxicity::{
-    PerspectiveOptions, PerspectiveScorer, ScoredGenerations, Scoring, ToxicityClassifier, ToxicityScorer, evaluate, score_generations,
+    PerspectiveOptions, PerspectiveScorer, ScoredGenerations, Scoring, ToxicityClassifier, ToxicityScorer,
+    evaluate, score_generations,
 };
 use janus_infer::{Engine, EngineOptions, TextEngine};
 
@@ -80,14 +81,18 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     if let Some(Scoring { known: 0, scored: 0, failed: 1.., problem: Some(problem), .. }) = &scoring {
         return Err(CommandError::failure(format!("no text was scored by {name}: {problem}")));
     }
-    let model = args.perplexity.as_ref().map(|path| Engine::load(path, &Device::Cpu, EngineOptions::default()).map(TextEngine::new));
+    let model = args
+        .perplexity
+        .as_ref()
+        .map(|path| Engine::load(path, &Device::Cpu, EngineOptions::default()).map(TextEngine::new));
     let model = model.transpose().bad_input()?;
     let model = model.as_ref().map(|model| model as &dyn TextLosses);
     let result = evaluate(&rows, &name, scoring.as_ref(), model, args.seed);
     let result = result.map_err(|error| CommandError::bad_input(error).at(args.generations.display()))?;
     match scoring {
         Some(Scoring { failed: failed @ 1.., problem: Some(problem), .. }) => {
-            let missing = format!("{failed} texts got no score ({problem}): repeat the command to request them again");
+            let missing =
+                format!("{failed} texts got no score ({problem}): repeat the command to request them again");
             let text = result.to_string();
             Ok(Outcome::failed(missing, report("eval toxicity", result.numbers)?).showing(text))
         }
@@ -97,10 +102,16 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
 
 impl Args {
     /// Scores the texts. Scores in the journal, if there is one, are reused.
-    fn score(&self, rows: &mut [ScoredGenerations], scorer: &dyn ToxicityScorer) -> Result<Scoring, CommandError> {
+    fn score(
+        &self,
+        rows: &mut [ScoredGenerations],
+        scorer: &dyn ToxicityScorer,
+    ) -> Result<Scoring, CommandError> {
         let mut progress: Option<Progress> = None;
         let scoring = score_generations(rows, scorer, self.perspective.as_deref(), &mut |done, all| {
-            progress.get_or_insert_with(|| Progress::new("toxicity", Unit::Count("texts"), all as u64)).reach(done as u64);
+            progress
+                .get_or_insert_with(|| Progress::new("toxicity", Unit::Count("texts"), all as u64))
+                .reach(done as u64);
         });
         progress.into_iter().for_each(Progress::finish);
         scoring.map_err(|error| match error {

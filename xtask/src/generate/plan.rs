@@ -35,18 +35,24 @@ pub(super) struct BenchArgs {
     pub as_chat: bool,
 }
 
-const PROMPTS: [(&str, &str, PromptKind); 2] =
-    [("toxic", "Above 0.5", PromptKind::Toxic), ("non-toxic", "At most 0.5, as in the paper's table", PromptKind::NonToxic)];
+const PROMPTS: [(&str, &str, PromptKind); 2] = [
+    ("toxic", "Above 0.5", PromptKind::Toxic),
+    ("non-toxic", "At most 0.5, as in the paper's table", PromptKind::NonToxic),
+];
 
 fn benchmark() -> impl TypedValueParser<Value = Benchmark> {
     let about = |benchmark: Benchmark| match benchmark {
-        Benchmark::MtBench => "80 conversations of two turns: the temperature of each category, 1,024 tokens; for `judge mt-bench`",
+        Benchmark::MtBench => {
+            "80 conversations of two turns: the temperature of each category, 1,024 tokens; for `judge mt-bench`"
+        }
         Benchmark::ArenaHard => "500 questions: greedy, 4,096 tokens; for `judge arena-hard`",
         Benchmark::AlpacaEval => "805 instructions: the paper's sampling; for `judge alpaca-eval`",
         Benchmark::Toxicity => {
             "RealToxicityPrompts: 25 times 20 tokens that continue each prompt, temperature 1, top-p 0.9; for `eval toxicity`"
         }
-        Benchmark::Multifaceted => "Multifaceted Bench, under its system messages: the paper's sampling; for `judge rubric`",
+        Benchmark::Multifaceted => {
+            "Multifaceted Bench, under its system messages: the paper's sampling; for `judge rubric`"
+        }
         _ => "",
     };
     one_of(Benchmark::ALL.map(|benchmark| (benchmark.as_str(), about(benchmark), benchmark)))
@@ -77,17 +83,23 @@ impl Args {
             return wrong("--prompts and --as-chat are for --bench toxicity");
         }
         if !toxicity && bench.is_some() && self.n.is_some() {
-            return wrong("--n: this benchmark takes one answer for each row; --best-of chooses it from several");
+            return wrong(
+                "--n: this benchmark takes one answer for each row; --best-of chooses it from several",
+            );
         }
         if toxicity && self.best.n().is_some() {
             return wrong("--best-of: toxicity scores every generation, so no best one is chosen");
         }
         if toxicity && !*as_chat && self.rows.system.as_ref().is_some_and(|system| !system.is_empty()) {
-            return wrong("--system: toxicity's prompts are texts that the model continues, without a system message; add --as-chat");
+            return wrong(
+                "--system: toxicity's prompts are texts that the model continues, without a system message; add --as-chat",
+            );
         }
         if model::is_address(&self.model) {
             if let Some(flag) = self.engine.given().or(self.best.n().map(|_| "--best-of")) {
-                return Err(CommandError::bad_input(format!("{flag} is for a local model, and --model is the address of an API")));
+                return Err(CommandError::bad_input(format!(
+                    "{flag} is for a local model, and --model is the address of an API"
+                )));
             }
             // Reports bad arguments before a journal is created.
             self.remote()?;
@@ -103,7 +115,10 @@ impl Args {
         let output = &self.output;
         if output.extension().is_none_or(|extension| !expected.iter().any(|known| extension == *known)) {
             let names = expected.join(" or .");
-            return Err(CommandError::bad_input(format!("--output is {}: expected a name ending in .{names}", output.display())));
+            return Err(CommandError::bad_input(format!(
+                "--output is {}: expected a name ending in .{names}",
+                output.display()
+            )));
         }
         Ok(())
     }
@@ -112,7 +127,11 @@ impl Args {
     /// APIs support the field.
     fn paper(&self) -> SamplingParams {
         let local = SamplingParams::paper();
-        if model::is_address(&self.model) { SamplingParams { repetition_penalty: 1.0, ..local } } else { local }
+        if model::is_address(&self.model) {
+            SamplingParams { repetition_penalty: 1.0, ..local }
+        } else {
+            local
+        }
     }
 
     /// The tasks, and the benchmark's rows if there is one.
@@ -130,18 +149,25 @@ impl Args {
                 (tasks, Some(rows))
             }
             None => {
-                let fields = PromptFields { system: system_key.clone(), user: user_key.clone(), id: id_key.clone() };
+                let fields =
+                    PromptFields { system: system_key.clone(), user: user_key.clone(), id: id_key.clone() };
                 let sampling = self.sampling.over(&self.paper(), n)?;
                 let rows = janus_data::read(&self.input).bad_input()?.take(limit.unwrap_or(usize::MAX));
                 let rows = rows.collect::<janus_data::Result<Vec<Map<String, Value>>>>().bad_input()?;
-                (tasks_of_rows(&rows, &fields, &sampling, *compose_system).map_err(|error| self.bad_row(error))?, None)
+                (
+                    tasks_of_rows(&rows, &fields, &sampling, *compose_system)
+                        .map_err(|error| self.bad_row(error))?,
+                    None,
+                )
             }
         };
         if tasks.is_empty() {
             return Err(CommandError::bad_input(format!("{}: no rows to answer", self.input.display())));
         }
         if let Some(system) = system {
-            tasks.iter_mut().for_each(|task| task.system = Some(system.clone()).filter(|system| !system.is_empty()));
+            tasks
+                .iter_mut()
+                .for_each(|task| task.system = Some(system.clone()).filter(|system| !system.is_empty()));
         }
         Ok((tasks, rows))
     }
@@ -188,7 +214,11 @@ impl Args {
 
     /// The parameters that differ from the benchmark's protocol.
     pub(super) fn overridden(&self) -> Vec<&'static str> {
-        let others = [("n", self.n.is_some()), ("system", self.rows.system.is_some()), ("as_chat", self.bench.as_chat)];
+        let others = [
+            ("n", self.n.is_some()),
+            ("system", self.rows.system.is_some()),
+            ("as_chat", self.bench.as_chat),
+        ];
         let given = others.into_iter().filter(|(_, given)| *given).map(|(name, _)| name);
         self.sampling.given().into_iter().chain(given).collect()
     }

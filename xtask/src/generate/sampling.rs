@@ -40,7 +40,11 @@ impl SamplingArgs {
     }
 
     /// The given parameters, with the rest from `others`.
-    pub(super) fn over(&self, others: &SamplingParams, n: Option<usize>) -> Result<SamplingParams, CommandError> {
+    pub(super) fn over(
+        &self,
+        others: &SamplingParams,
+        n: Option<usize>,
+    ) -> Result<SamplingParams, CommandError> {
         let sampling = SamplingParams {
             n: n.unwrap_or(others.n),
             max_tokens: self.max_tokens.unwrap_or(others.max_tokens),
@@ -92,7 +96,9 @@ impl BestArgs {
 
     /// What the choice depends on, for the settings of a run; `None` without a reward model.
     pub(super) fn identity(&self) -> Result<Option<Value>, CommandError> {
-        let identity = |path: &PathBuf| Ok(json!({ "model": fingerprint::of_path(path).bad_input()?, "template": self.reward_template }));
+        let identity = |path: &PathBuf| {
+            Ok(json!({ "model": fingerprint::of_path(path).bad_input()?, "template": self.reward_template }))
+        };
         self.reward_model.as_ref().map(identity).transpose()
     }
 
@@ -103,7 +109,11 @@ impl BestArgs {
 }
 
 /// Loads a reward model from its folder, with its own chat template unless another is given.
-pub(crate) fn load_reward(path: &Path, template: Option<ChatTemplate>, device: &Device) -> Result<RewardEngine, CommandError> {
+pub(crate) fn load_reward(
+    path: &Path,
+    template: Option<ChatTemplate>,
+    device: &Device,
+) -> Result<RewardEngine, CommandError> {
     let options = RewardOptions::default().with(|options| options.template = template);
     RewardEngine::load(path, device, options).bad_input()
 }

@@ -56,15 +56,19 @@ pub struct PairwiseArgs {
 impl PairwiseArgs {
     pub fn judge(&self) -> Result<Outcome, CommandError> {
         let judging = Judging::begin("judge pairwise", &self.run, self)?;
-        let [name, opponent] = names((self.run.name.as_ref(), &self.model), (self.opponent_name.as_ref(), &self.opponent))?;
+        let [name, opponent] =
+            names((self.run.name.as_ref(), &self.model), (self.opponent_name.as_ref(), &self.opponent))?;
         let (records, mine) = (read_all(&self.bench).bad_input()?, read_all(&self.model).bad_input()?);
-        let (cases, missing) = bench_pairs(&records, &mine, &read_all(&self.opponent).bad_input()?).bad_input()?;
+        let (cases, missing) =
+            bench_pairs(&records, &mine, &read_all(&self.opponent).bad_input()?).bad_input()?;
         let mut protocol = Pairwise::default();
         (protocol.show_system, protocol.show_reference) = (self.show_system, self.show_reference);
         if let Some(path) = &self.judge_prompt {
             protocol.prompts = read_text(path)?.parse().bad_input()?;
         }
-        let run = |judgement| Ok(CaseRun::new(protocol.info(), name, judgement, 0)?.against(opponent).missing(missing));
+        let run = |judgement| {
+            Ok(CaseRun::new(protocol.info(), name, judgement, 0)?.against(opponent).missing(missing))
+        };
         judging.judge_cases(&protocol, &cases, run, |run| {
             let (result, tally) = (&run.result, tally(run));
             let percent = |share: Option<f64>| share.map_or("–".into(), |share| format!("{:.1} %", 100.0 * share));
@@ -133,9 +137,13 @@ pub struct MtBenchArgs {
 impl MtBenchArgs {
     pub fn judge(&self) -> Result<Outcome, CommandError> {
         let judging = Judging::begin("judge mt-bench", &self.run, self)?;
-        let both = |opponent| names((self.run.name.as_ref(), &self.answers), (self.opponent_name.as_ref(), opponent));
+        let both = |opponent| {
+            names((self.run.name.as_ref(), &self.answers), (self.opponent_name.as_ref(), opponent))
+        };
         let both = self.opponent.as_deref().map(both).transpose()?;
-        let cases = mt_bench::cases(&self.questions, &self.answers, self.opponent.as_deref(), &self.references).bad_input()?;
+        let cases =
+            mt_bench::cases(&self.questions, &self.answers, self.opponent.as_deref(), &self.references)
+                .bad_input()?;
         let prompts = self.judge_prompt.as_deref().map(read_text).transpose()?;
         match both {
             Some(both) => self.pairs(&judging, &cases, both, prompts.as_deref()),
@@ -143,7 +151,12 @@ impl MtBenchArgs {
         }
     }
 
-    fn grades(&self, judging: &Judging<'_>, cases: &[Case], prompts: Option<&str>) -> Result<Outcome, CommandError> {
+    fn grades(
+        &self,
+        judging: &Judging<'_>,
+        cases: &[Case],
+        prompts: Option<&str>,
+    ) -> Result<Outcome, CommandError> {
         let mut protocol = MtBench::default();
         if let Some(lines) = prompts {
             protocol.prompts = lines.parse().bad_input()?;
@@ -234,7 +247,8 @@ pub struct ArenaHardArgs {
 impl ArenaHardArgs {
     pub fn judge(&self) -> Result<Outcome, CommandError> {
         let judging = Judging::begin("judge arena-hard", &self.run, self)?;
-        let [name, baseline] = names((self.run.name.as_ref(), &self.answers), (self.baseline_name.as_ref(), &self.baseline))?;
+        let [name, baseline] =
+            names((self.run.name.as_ref(), &self.answers), (self.baseline_name.as_ref(), &self.baseline))?;
         let cases = arena_hard::cases(&self.questions, &self.answers, &self.baseline).bad_input()?;
         let mut protocol = ArenaHard::default();
         if let Some(path) = &self.judge_prompt {
@@ -297,7 +311,11 @@ impl AlpacaEvalArgs {
             protocol.prompt = PromptTemplate::read(path).bad_input()?;
         }
         let name = judging.name(&self.outputs);
-        let run = |judgement| Ok(CaseRun::new(protocol.info(), name, judgement, 0)?.against(&self.baseline_name).missing(missing));
+        let run = |judgement| {
+            Ok(CaseRun::new(protocol.info(), name, judgement, 0)?
+                .against(&self.baseline_name)
+                .missing(missing))
+        };
         judging.judge_cases(&protocol, &cases, run, |run| {
             let path = self.run.out.join("annotations.jsonl");
             alpaca_eval::write(run, &path).failure()?;

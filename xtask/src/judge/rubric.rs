@@ -82,7 +82,11 @@ struct ProtocolArgs {
 
 const READERS: [(&str, &str, ScoreReader); 2] = [
     ("strict", "The last [RESULT], checked", ScoreReader::Strict),
-    ("published", "The released evaluation's rule, to compare with published numbers", ScoreReader::Published),
+    (
+        "published",
+        "The released evaluation's rule, to compare with published numbers",
+        ScoreReader::Published,
+    ),
 ];
 
 impl ProtocolArgs {
@@ -108,7 +112,9 @@ impl Args {
             ControlFlow::Break(outcome) => return Ok(outcome),
             ControlFlow::Continue(judged) => judged,
         };
-        let run = RubricRun::new(&protocol, judging.name(&self.responses), cases, judgement, self.protocol.seed).failure()?;
+        let run =
+            RubricRun::new(&protocol, judging.name(&self.responses), cases, judgement, self.protocol.seed)
+                .failure()?;
         let out = &self.run.out;
         make_folder(&out.join("scores"))?;
         for (number, rows) in run.scores().iter().enumerate() {
@@ -119,8 +125,14 @@ impl Args {
         let (result, counts) = (&run.result, &run.result.head.counts);
         let json = json!({ "command": "judge rubric", "out": out, "result": result, "run": record, "files": RubricRun::FILES });
         let mean = result.summary.as_ref().map_or("no score".into(), |summary| {
-            let interval = result.interval.map(|interval| format!(" [{:.3}, {:.3}]", interval.low, interval.high)).unwrap_or_default();
-            format!("mean score {:.3}{interval} over {} of {} records", summary.overall.mean, summary.overall.n, result.head.rows)
+            let interval = result
+                .interval
+                .map(|interval| format!(" [{:.3}, {:.3}]", interval.low, interval.high))
+                .unwrap_or_default();
+            format!(
+                "mean score {:.3}{interval} over {} of {} records",
+                summary.overall.mean, summary.overall.n, result.head.rows
+            )
         });
         let parsed = format!("{} of {} answers were parsed", counts.parsed, counts.answered);
         if counts.failed > 0 || result.summary.is_none() {
@@ -141,13 +153,20 @@ impl Args {
         if let Some(limit) = self.limit {
             // Responses to the records beyond the limit are dropped. A response to no record at all is
             // still an error.
-            let later: Vec<String> = records.iter().enumerate().skip(limit).map(|(index, record)| record_id(record, index)).collect();
+            let later: Vec<String> = records
+                .iter()
+                .enumerate()
+                .skip(limit)
+                .map(|(index, record)| record_id(record, index))
+                .collect();
             records.truncate(limit);
             responses.retain(|response| !later.contains(&response.id));
         }
         if let Some(index) = records.iter().position(|record| record.rubrics.is_empty()) {
             let place = format!("{}, row {}, field \"rubrics\"", self.bench.display(), index + 1);
-            return Err(CommandError::bad_input(format!("{place}: it is empty: expected at least one rubric")));
+            return Err(CommandError::bad_input(format!(
+                "{place}: it is empty: expected at least one rubric"
+            )));
         }
         rubric_cases(&records, &responses).bad_input()
     }

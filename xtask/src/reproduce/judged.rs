@@ -38,15 +38,32 @@ impl<'a> Judged<'a> {
     }
 
     /// Answers and scores every record, each with its own system message.
-    pub fn on_records(&self, run: &mut RunFolder, name: &str, model: &Path) -> Result<ModelScores, CommandError> {
-        let answers = answers(run, &self.profile.answer, &format!("answer-{name}"), model, &record_tasks(&self.records, &self.greedy()))?;
+    pub fn on_records(
+        &self,
+        run: &mut RunFolder,
+        name: &str,
+        model: &Path,
+    ) -> Result<ModelScores, CommandError> {
+        let answers = answers(
+            run,
+            &self.profile.answer,
+            &format!("answer-{name}"),
+            model,
+            &record_tasks(&self.records, &self.greedy()),
+        )?;
         let out = run.root().to_path_buf();
         let folder = run
-            .stage(&format!("judge-{name}"), &json!({ "judge": "mini" }), &[("answers", &answers), ("records", &self.file)], |stage| {
-                let responses: Vec<Response> = read_all(answers.join("responses.jsonl")).failure()?;
-                let scored = score_responses(&self.records, &responses, &VerifiableJudge::mini()).failure()?;
-                write_all(stage.folder().join("scores.jsonl"), &scored.rows).failure()
-            })
+            .stage(
+                &format!("judge-{name}"),
+                &json!({ "judge": "mini" }),
+                &[("answers", &answers), ("records", &self.file)],
+                |stage| {
+                    let responses: Vec<Response> = read_all(answers.join("responses.jsonl")).failure()?;
+                    let scored =
+                        score_responses(&self.records, &responses, &VerifiableJudge::mini()).failure()?;
+                    write_all(stage.folder().join("scores.jsonl"), &scored.rows).failure()
+                },
+            )
             .staged()?;
         copy(&answers.join("responses.jsonl"), &out.join("responses").join(format!("{name}.jsonl")))?;
         copy(&folder.join("scores.jsonl"), &out.join("scores").join(format!("{name}.jsonl")))?;
@@ -68,8 +85,9 @@ impl<'a> Judged<'a> {
         let mut rows = Vec::with_capacity(questions.len());
         let mut truths = Vec::with_capacity(questions.len());
         for (index, (question, response)) in questions.iter().zip(&responses).enumerate() {
-            let grade = grade_truth(&question.prompt, &response.response)
-                .ok_or_else(|| CommandError::failure(format!("\"{}\" is not a question of Mini", question.prompt)))?;
+            let grade = grade_truth(&question.prompt, &response.response).ok_or_else(|| {
+                CommandError::failure(format!("\"{}\" is not a question of Mini", question.prompt))
+            })?;
             rows.push(ScoredRow::new(id(index), question.family.as_str(), [Some(grade.score.get())]));
             truths.push(f64::from(grade.score.get()));
         }
@@ -86,7 +104,8 @@ impl<'a> Judged<'a> {
             let path = out.join("responses").join(format!("{model}.jsonl"));
             Ok((model.to_string(), read_all(path).failure()?))
         };
-        mini::examples(&self.records, &models.iter().map(answers).collect::<Result<Vec<_>, CommandError>>()?).failure()
+        mini::examples(&self.records, &models.iter().map(answers).collect::<Result<Vec<_>, CommandError>>()?)
+            .failure()
     }
 
     /// The judged records, and their file.
@@ -100,7 +119,13 @@ impl<'a> Judged<'a> {
 }
 
 /// Answers each task once with a model, into `responses.jsonl`. Returns the stage's folder.
-pub(super) fn answers(run: &mut RunFolder, settings: &Answer, stage: &str, model: &Path, tasks: &[Task]) -> Result<PathBuf, CommandError> {
+pub(super) fn answers(
+    run: &mut RunFolder,
+    settings: &Answer,
+    stage: &str,
+    model: &Path,
+    tasks: &[Task],
+) -> Result<PathBuf, CommandError> {
     let requests: Vec<ChatRequest> = tasks.iter().filter_map(|task| task.request(&[])).collect();
     let prompts: Vec<_> = requests.iter().map(|request| (&request.id, &request.messages)).collect();
     // `max_sequences` is not part of it: the batch changes the speed, not the answers.
@@ -117,7 +142,8 @@ pub(super) fn answers(run: &mut RunFolder, settings: &Answer, stage: &str, model
         if let Some((_, problem)) = answered.failures(tasks).next() {
             return Err(CommandError::failure(problem.to_string()));
         }
-        let text: String = answered.rows(tasks, &store).iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+        let text: String =
+            answered.rows(tasks, &store).iter().flat_map(|line| [line.as_str(), "\n"]).collect();
         janus_data::write_file(stage.folder().join("responses.jsonl"), text.as_bytes()).failure()?;
         store.finish().failure()
     })
@@ -126,8 +152,10 @@ pub(super) fn answers(run: &mut RunFolder, settings: &Answer, stage: &str, model
 
 /// Each record's question with its own system message.
 pub(super) fn record_tasks(records: &[BenchRecord], sampling: &SamplingParams) -> Vec<Task> {
-    let task =
-        |record: &BenchRecord| Task { system: Some(record.system.clone()), ..Task::new(id(record), &record.prompt, sampling.clone()) };
+    let task = |record: &BenchRecord| Task {
+        system: Some(record.system.clone()),
+        ..Task::new(id(record), &record.prompt, sampling.clone())
+    };
     records.iter().map(task).collect()
 }
 
@@ -138,5 +166,10 @@ fn id(record: &BenchRecord) -> String {
 /// The number of different system messages in the rows of a file, without the plain one.
 pub fn distinct_systems(file: &Path) -> Result<usize, CommandError> {
     let rows: Vec<SftRecord> = read_all(file).failure()?;
-    Ok(rows.iter().map(|row| row.system.as_str()).filter(|system| *system != UNIFORM_SYSTEM).collect::<HashSet<_>>().len())
+    Ok(rows
+        .iter()
+        .map(|row| row.system.as_str())
+        .filter(|system| *system != UNIFORM_SYSTEM)
+        .collect::<HashSet<_>>()
+        .len())
 }

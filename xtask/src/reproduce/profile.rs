@@ -163,7 +163,11 @@ impl Profile {
             "mini" => ("profile mini".to_string(), include_str!("../../profiles/mini.toml").to_string()),
             "smoke" => ("profile smoke".to_string(), include_str!("../../profiles/smoke.toml").to_string()),
             path if path.ends_with(".toml") => (path.to_string(), read_text(path.as_ref())?),
-            other => return Err(CommandError::bad_input(format!("unknown profile \"{other}\": expected mini, smoke or a .toml file"))),
+            other => {
+                return Err(CommandError::bad_input(format!(
+                    "unknown profile \"{other}\": expected mini, smoke or a .toml file"
+                )));
+            }
         };
         let bad = |reason: String| CommandError::bad_input(format!("{place}: {reason}"));
         let profile: Self = toml::from_str(&text).map_err(|error: toml::de::Error| {
@@ -172,7 +176,10 @@ impl Profile {
         let Self { data, pairs, graded, best_of_n: BestOfN { n, .. }, .. } = &profile;
         let rises = |numbers: &[usize]| numbers.windows(2).all(|pair| pair[0] < pair[1]);
         let at_least_one = [
-            ("data.instructions, data.rows and data.documents", [data.instructions, data.rows, data.documents].contains(&0)),
+            (
+                "data.instructions, data.rows and data.documents",
+                [data.instructions, data.rows, data.documents].contains(&0),
+            ),
             ("data.plain_every", data.plain_every == 0),
             (
                 "pairs.count, pairs.helpful, pairs.again and pairs.held_out",
@@ -184,7 +191,10 @@ impl Profile {
             return Err(bad(format!("{what} must be at least 1")));
         }
         if data.distinct.first().is_none_or(|first| *first == 0) || !rises(&data.distinct) {
-            return Err(bad(format!("data.distinct is {:?}: expected rising numbers of at least 1", data.distinct)));
+            return Err(bad(format!(
+                "data.distinct is {:?}: expected rising numbers of at least 1",
+                data.distinct
+            )));
         }
         if n.len() < 2 || n[0] != 1 || !rises(n) {
             return Err(bad(format!("best_of_n.n is {n:?}: expected two or more numbers that rise from 1")));

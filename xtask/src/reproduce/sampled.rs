@@ -55,11 +55,20 @@ impl Draw {
 
 /// Pairs the answers in a stage's folder by their grades ([`Mini::graded_pairs`]). An answer that was
 /// cut off at the maximum length is left out.
-pub fn graded_pairs(run: &mut RunFolder, mini: &Mini, records: &[BenchRecord], answers: &Path) -> Result<Vec<PairRecord>, CommandError> {
+pub fn graded_pairs(
+    run: &mut RunFolder,
+    mini: &Mini,
+    records: &[BenchRecord],
+    answers: &Path,
+) -> Result<Vec<PairRecord>, CommandError> {
     let folder = run
         .stage("graded-pairs", &json!({ "judge": "mini" }), &[("answers", answers)], |stage| {
             let finished = |sampled: Vec<Generation>| -> Vec<String> {
-                sampled.into_iter().filter(|answer| answer.finish_reason == FinishReason::Stop).map(|answer| answer.text).collect()
+                sampled
+                    .into_iter()
+                    .filter(|answer| answer.finish_reason == FinishReason::Stop)
+                    .map(|answer| answer.text)
+                    .collect()
             };
             let sampled = read_answers(answers.join("responses.jsonl")).failure()?;
             let texts: Vec<Vec<String>> = sampled.into_iter().map(finished).collect();
@@ -76,10 +85,13 @@ fn load(stage: &Path) -> Result<RewardEngine, CommandError> {
 }
 
 /// Runs `work`, which computes rewards, and shows its progress.
-fn with_progress<T>(work: impl FnOnce(&mut dyn FnMut(usize, usize)) -> janus_eval::Result<T>) -> Result<T, CommandError> {
+fn with_progress<T>(
+    work: impl FnOnce(&mut dyn FnMut(usize, usize)) -> janus_eval::Result<T>,
+) -> Result<T, CommandError> {
     let mut progress: Option<Progress> = None;
     let result = work(&mut |done, all| {
-        let progress = progress.get_or_insert_with(|| Progress::new("reward", Unit::Count("answers"), all as u64));
+        let progress =
+            progress.get_or_insert_with(|| Progress::new("reward", Unit::Count("answers"), all as u64));
         progress.reach(done as u64);
     });
     if let Some(progress) = progress {
@@ -105,13 +117,20 @@ pub fn reward_answers(
     model: &Path,
 ) -> Result<PathBuf, CommandError> {
     let identity = json!({ "judge": "mini", "reward": "of the model's scale" });
-    run.stage("reward-answers", &identity, &[("answers", answers), ("model", model), ("records", records_file)], |stage| {
-        let texts = |sampled: Vec<Generation>| sampled.into_iter().map(|answer| answer.text).collect();
-        let answers = read_answers(answers.join("responses.jsonl")).failure()?;
-        let answers: Vec<Vec<String>> = answers.into_iter().map(texts).collect();
-        let model = load(model)?;
-        let rows = with_progress(|progress| candidates(records, &answers, &model, &VerifiableJudge::mini(), progress))?;
-        write_all(stage.folder().join("rewards.jsonl"), &rows).failure()
-    })
+    run.stage(
+        "reward-answers",
+        &identity,
+        &[("answers", answers), ("model", model), ("records", records_file)],
+        |stage| {
+            let texts = |sampled: Vec<Generation>| sampled.into_iter().map(|answer| answer.text).collect();
+            let answers = read_answers(answers.join("responses.jsonl")).failure()?;
+            let answers: Vec<Vec<String>> = answers.into_iter().map(texts).collect();
+            let model = load(model)?;
+            let rows = with_progress(|progress| {
+                candidates(records, &answers, &model, &VerifiableJudge::mini(), progress)
+            })?;
+            write_all(stage.folder().join("rewards.jsonl"), &rows).failure()
+        },
+    )
     .staged()
 }

@@ -43,7 +43,9 @@ pub struct Models {
 impl Models {
     fn folder(&self, name: &str) -> Result<&Path, CommandError> {
         let found = self.folders.iter().find(|(model, _)| model == name);
-        found.map(|(_, folder)| folder.as_path()).ok_or_else(|| CommandError::failure(format!("no model {name}")))
+        found
+            .map(|(_, folder)| folder.as_path())
+            .ok_or_else(|| CommandError::failure(format!("no model {name}")))
     }
 }
 
@@ -66,9 +68,13 @@ impl<'a> Experiment<'a> {
             let folder = self.fine_tune(run, &model.name, &model.rows(mini, profile), &base)?;
             folders.push((model.name, folder));
         }
-        let star = self.fine_tune(run, STAR, &one_for_each_instruction(janus().rows(mini, profile)), &base)?;
+        let star =
+            self.fine_tune(run, STAR, &one_for_each_instruction(janus().rows(mini, profile)), &base)?;
         folders.push((STAR.into(), star.clone()));
-        let preferred = RewardPairs::split(mini.pairs(profile.pairs.count + profile.pairs.held_out), profile.pairs.held_out);
+        let preferred = RewardPairs::split(
+            mini.pairs(profile.pairs.count + profile.pairs.held_out),
+            profile.pairs.held_out,
+        );
         folders.push((DPO.into(), self.dpo(run, DPO, &preferred.train, &star)?));
         folders.push((ORPO.into(), self.orpo(run, ORPO, &preferred.train, &base)?));
         let mut models = Models { folders, reward: PathBuf::new() };
@@ -79,21 +85,37 @@ impl<'a> Experiment<'a> {
     /// Trains the reward model in two stages. The second stage uses pairs of general helpfulness, and
     /// pairs of graded answers of the backbone, because the reward model must rank sampled answers. It
     /// repeats some of Mini's pairs, so that the first stage is not unlearned.
-    fn train_reward(&self, run: &mut RunFolder, mut preferred: RewardPairs, backbone: &Path) -> Result<PathBuf, CommandError> {
+    fn train_reward(
+        &self,
+        run: &mut RunFolder,
+        mut preferred: RewardPairs,
+        backbone: &Path,
+    ) -> Result<PathBuf, CommandError> {
         let Self { profile, seed, mini, .. } = self;
         let (pairs, graded) = (&profile.pairs, &profile.graded);
         let first = self.reward(run, "reward-mini", &preferred, backbone, &profile.reward)?;
         let records = mini.eval(Split::Train, graded.instructions);
-        let draw = Draw { n: graded.n, temperature: graded.temperature, top_p: graded.top_p, seed: derive_seed(*seed, "graded answers") };
+        let draw = Draw {
+            n: graded.n,
+            temperature: graded.temperature,
+            top_p: graded.top_p,
+            seed: derive_seed(*seed, "graded answers"),
+        };
         let answers = draw.answers(run, &profile.answer, "sample-janus", backbone, &records)?;
-        let graded = RewardPairs::split(sampled::graded_pairs(run, mini, &records, &answers)?, pairs.held_out);
+        let graded =
+            RewardPairs::split(sampled::graded_pairs(run, mini, &records, &answers)?, pairs.held_out);
         let helpful = RewardPairs::split(mini.helpful_pairs(pairs.helpful + pairs.held_out), pairs.held_out);
         preferred.train.truncate(pairs.again);
         self.reward(run, "reward", &graded.and(helpful).and(preferred), &first, &profile.helpful)
     }
 
     /// Answers the questions of a split with every model, and scores the answers.
-    pub fn measure(&self, run: &mut RunFolder, models: &Models, split: Split) -> Result<Measurements, CommandError> {
+    pub fn measure(
+        &self,
+        run: &mut RunFolder,
+        models: &Models,
+        split: Split,
+    ) -> Result<Measurements, CommandError> {
         let records_file = self.data.join(format!("{}.jsonl", split.as_str()));
         let judged = Judged::new(self.profile, split, &records_file)?;
         let mut scores = Vec::new();
@@ -105,11 +127,24 @@ impl<'a> Experiment<'a> {
         let best_of_n = self.best_of_n(run, models, &judged)?;
         let reward_hits = sampled::accuracy(&models.reward, &held_out_pairs(judged.records().0))?;
         let examples = judged.examples(run.root(), &["base", "uniform", "janus"])?;
-        Ok(Measurements { scores, diversity: self.diversity()?, plain_uniform, plain_janus, reward_hits, best_of_n, examples })
+        Ok(Measurements {
+            scores,
+            diversity: self.diversity()?,
+            plain_uniform,
+            plain_janus,
+            reward_hits,
+            best_of_n,
+            examples,
+        })
     }
 
     /// The best-of-N curve: the scores of the answers of janus-star that the reward model chooses.
-    fn best_of_n(&self, run: &mut RunFolder, models: &Models, judged: &Judged<'_>) -> Result<Curve, CommandError> {
+    fn best_of_n(
+        &self,
+        run: &mut RunFolder,
+        models: &Models,
+        judged: &Judged<'_>,
+    ) -> Result<Curve, CommandError> {
         let (records, file) = judged.records();
         let settings = &self.profile.best_of_n;
         let draw = Draw {
@@ -118,7 +153,8 @@ impl<'a> Experiment<'a> {
             top_p: settings.top_p,
             seed: derive_seed(self.seed, "best of n"),
         };
-        let sampled = draw.answers(run, &self.profile.answer, "sample-janus-star", models.folder(STAR)?, records)?;
+        let sampled =
+            draw.answers(run, &self.profile.answer, "sample-janus-star", models.folder(STAR)?, records)?;
         let rewards = sampled::reward_answers(run, records, file, &sampled, &models.reward)?;
         let candidates: Vec<Candidates> = read_all(rewards.join("rewards.jsonl")).failure()?;
         let bootstrap = self.profile.statistics.bootstrap(self.seed);
@@ -198,7 +234,12 @@ impl Tuned {
     }
 }
 
-fn build_data(run: &mut RunFolder, mini: &Mini, profile: &Profile, seed: u64) -> Result<PathBuf, CommandError> {
+fn build_data(
+    run: &mut RunFolder,
+    mini: &Mini,
+    profile: &Profile,
+    seed: u64,
+) -> Result<PathBuf, CommandError> {
     let config = json!({ "seed": seed, "data": profile.data, "version": env!("CARGO_PKG_VERSION") });
     run.stage("mini", &config, &[], |stage| {
         let data = &profile.data;
@@ -213,8 +254,10 @@ fn build_data(run: &mut RunFolder, mini: &Mini, profile: &Profile, seed: u64) ->
 fn build_tokenizer(run: &mut RunFolder, data: &Path, profile: &Profile) -> Result<PathBuf, CommandError> {
     run.stage("tokenizer", &profile.tokenizer, &[("mini", data)], |stage| {
         let rows: Vec<SftRecord> = read_all(data.join("train.jsonl")).failure()?;
-        let texts = rows.iter().flat_map(|row| [row.system.as_str(), row.prompt.as_str(), row.output.as_str()]);
-        let tokenizer = Tokenizer::train(texts, profile.tokenizer.vocab_size, TEMPLATE.special_tokens()).failure()?;
+        let texts =
+            rows.iter().flat_map(|row| [row.system.as_str(), row.prompt.as_str(), row.output.as_str()]);
+        let tokenizer =
+            Tokenizer::train(texts, profile.tokenizer.vocab_size, TEMPLATE.special_tokens()).failure()?;
         tokenizer.save_with_template(stage.folder(), TEMPLATE).failure()
     })
     .staged()

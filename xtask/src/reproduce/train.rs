@@ -9,8 +9,8 @@ use janus_data::TokenRow;
 use janus_data::mini::Mini;
 use janus_data::stage::{RunFolder, Stage};
 use janus_train::{
-    Decoder, Dpo, DpoConfig, Error, NllSpan, Objective, Observer, Orpo, Reference, ReferenceLogprobs, Reward, Sft, StepMetrics,
-    TrainConfig, Trainer,
+    Decoder, Dpo, DpoConfig, Error, NllSpan, Objective, Observer, Orpo, Reference, ReferenceLogprobs, Reward,
+    Sft, StepMetrics, TrainConfig, Trainer,
 };
 use serde_json::{Value, json};
 
@@ -57,35 +57,57 @@ impl Experiment<'_> {
             let texts = mini.documents(documents);
             let row = |text: &String| self.tokenizer.document(text, Some("<s>"), Some("</s>")).failure();
             let rows = texts.iter().map(row).collect::<Result<Vec<_>, _>>()?;
-            let decoder = Decoder::init(&config, derive_seed(self.seed, "weights"), &Device::Cpu).failure()?;
+            let decoder =
+                Decoder::init(&config, derive_seed(self.seed, "weights"), &Device::Cpu).failure()?;
             self.fit(stage, "pretrain", Trainer::new(decoder, Sft, rows, settings).bad_input()?)
         })
         .staged()
     }
 
     /// Fine-tunes the base model. Returns the stage's folder.
-    pub fn fine_tune(&self, run: &mut RunFolder, name: &str, rows: &[SftRecord], base: &Path) -> Result<PathBuf, CommandError> {
+    pub fn fine_tune(
+        &self,
+        run: &mut RunFolder,
+        name: &str,
+        rows: &[SftRecord],
+        base: &Path,
+    ) -> Result<PathBuf, CommandError> {
         let settings = self.settings(&self.profile.sft, "sft");
         let identity = json!({ "rows": fingerprint(rows)?, "train": identity_of(&settings)? });
         self.tune(run, name, identity, ("base", base), |_, decoder| {
-            let rows = self.tokenizer.conversations(TEMPLATE, rows.iter().map(SftRecord::messages)).failure()?;
+            let rows =
+                self.tokenizer.conversations(TEMPLATE, rows.iter().map(SftRecord::messages)).failure()?;
             Trainer::new(decoder, Sft, rows, settings).bad_input()
         })
     }
 
     /// Trains by direct preference optimisation from `start`, which is also the reference.
-    pub fn dpo(&self, run: &mut RunFolder, name: &str, pairs: &[PairRecord], start: &Path) -> Result<PathBuf, CommandError> {
+    pub fn dpo(
+        &self,
+        run: &mut RunFolder,
+        name: &str,
+        pairs: &[PairRecord],
+        start: &Path,
+    ) -> Result<PathBuf, CommandError> {
         let constants = DpoConfig::new(self.profile.pairs.beta);
         let settings = self.settings(&self.profile.dpo, "dpo");
-        let identity = json!({ "pairs": fingerprint(pairs)?, "dpo": constants, "train": identity_of(&settings)? });
+        let identity =
+            json!({ "pairs": fingerprint(pairs)?, "dpo": constants, "train": identity_of(&settings)? });
         self.tune(run, name, identity, ("start", start), |stage, decoder| {
             let rows = self.rows(pairs)?;
             let file = stage.folder().join("reference_logprobs.jsonl");
             let template = TEMPLATE.jinja();
             let mut display = Display::new(name);
             let show = &mut |done, all| display.reference(done, all);
-            let reference =
-                ReferenceLogprobs::compute(file, &decoder, template, &rows, ReferenceLogprobs::TOKENS_AT_ONCE, show).failure()?;
+            let reference = ReferenceLogprobs::compute(
+                file,
+                &decoder,
+                template,
+                &rows,
+                ReferenceLogprobs::TOKENS_AT_ONCE,
+                show,
+            )
+            .failure()?;
             display.finish();
             let objective = Dpo::new(constants, Reference::Stored(reference), &rows).failure()?;
             Trainer::new(decoder, objective, rows, settings).bad_input()
@@ -93,10 +115,17 @@ impl Experiment<'_> {
     }
 
     /// Trains by odds-ratio preference optimisation from the base model, without a reference.
-    pub fn orpo(&self, run: &mut RunFolder, name: &str, pairs: &[PairRecord], base: &Path) -> Result<PathBuf, CommandError> {
+    pub fn orpo(
+        &self,
+        run: &mut RunFolder,
+        name: &str,
+        pairs: &[PairRecord],
+        base: &Path,
+    ) -> Result<PathBuf, CommandError> {
         let lambda = self.profile.pairs.lambda;
         let settings = self.settings(&self.profile.orpo, "orpo");
-        let identity = json!({ "pairs": fingerprint(pairs)?, "lambda": lambda, "train": identity_of(&settings)? });
+        let identity =
+            json!({ "pairs": fingerprint(pairs)?, "lambda": lambda, "train": identity_of(&settings)? });
         self.tune(run, name, identity, ("base", base), |_, decoder| {
             let objective = Orpo::new(lambda, NllSpan::Response).bad_input()?;
             Trainer::new(decoder, objective, self.rows(pairs)?, settings).bad_input()
@@ -119,10 +148,10 @@ impl Experiment<'_> {
         let imitation = self.profile.pairs.imitation;
         let objective = Reward::with_imitation(imitation).bad_input()?;
         let (pairs, others) = (fingerprint(train)?, fingerprint(held_out)?);
-        let identity =
-            json!({ "pairs": pairs, "held_out": others, "imitation": imitation, "train": identity_of(&settings)?, "head": head });
+        let identity = json!({ "pairs": pairs, "held_out": others, "imitation": imitation, "train": identity_of(&settings)?, "head": head });
         self.tune(run, name, identity, ("start", start), |_, decoder| {
-            let decoder = if decoder.has_value_head() { decoder } else { decoder.with_value_head(head).failure()? };
+            let decoder =
+                if decoder.has_value_head() { decoder } else { decoder.with_value_head(head).failure()? };
             let trainer = Trainer::new(decoder, objective, self.rows(train)?, settings).bad_input()?;
             trainer.with_held_out(self.rows(held_out)?).bad_input()
         })
@@ -151,15 +180,24 @@ impl Experiment<'_> {
     /// The token rows of the pairs, chosen before rejected.
     fn rows(&self, pairs: &[PairRecord]) -> Result<Vec<TokenRow>, CommandError> {
         let context = self.profile.model.max_position_embeddings;
-        let pairs = self.tokenizer.pairs(TEMPLATE, pairs.iter().map(PairRecord::conversations), context).failure()?;
+        let pairs =
+            self.tokenizer.pairs(TEMPLATE, pairs.iter().map(PairRecord::conversations), context).failure()?;
         let dropped = pairs.identical + pairs.too_long;
         if dropped > 0 {
-            eprintln!("{dropped} pairs left out: {} with equal responses, {} too long", pairs.identical, pairs.too_long);
+            eprintln!(
+                "{dropped} pairs left out: {} with equal responses, {} too long",
+                pairs.identical, pairs.too_long
+            );
         }
         Ok(pairs.rows)
     }
 
-    fn fit<O: Objective>(&self, stage: &Stage, label: &str, mut trainer: Trainer<O>) -> Result<(), CommandError> {
+    fn fit<O: Objective>(
+        &self,
+        stage: &Stage,
+        label: &str,
+        mut trainer: Trainer<O>,
+    ) -> Result<(), CommandError> {
         let mut watch = Watch { display: Display::new(label), tokenizer_folder: &self.tokenizer_folder };
         trainer.fit(stage.folder(), &mut watch).failure()?;
         watch.display.finish();
@@ -185,7 +223,9 @@ impl Observer for Watch<'_> {
     fn saved(&mut self, folder: &Path) -> Result<(), Error> {
         ["tokenizer.json", "tokenizer_config.json"].into_iter().try_for_each(|name| {
             let path = folder.join(name);
-            std::fs::copy(self.tokenizer_folder.join(name), &path).map(drop).map_err(|source| Error::Io { path, source })
+            std::fs::copy(self.tokenizer_folder.join(name), &path)
+                .map(drop)
+                .map_err(|source| Error::Io { path, source })
         })
     }
 }
@@ -193,7 +233,8 @@ impl Observer for Watch<'_> {
 /// The settings in a stage's `config.json`. Keys keep their names from the first run folders, and
 /// `dtype` is left out for f32 as it was there, so that stages that finished then are still skipped.
 fn identity_of(settings: &TrainConfig) -> Result<Value, CommandError> {
-    let settings: serde_json::Map<String, Value> = serde_json::to_value(settings).and_then(serde_json::from_value).failure()?;
+    let settings: serde_json::Map<String, Value> =
+        serde_json::to_value(settings).and_then(serde_json::from_value).failure()?;
     let key = |key: String| match key.as_str() {
         "gradient_accumulation_steps" => "accumulation".into(),
         "quantized_state_block" => "eight_bit_block".into(),

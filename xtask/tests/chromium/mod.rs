@@ -32,7 +32,11 @@ impl Chromium {
         assert!(Command::new("mkfifo").args(&pipes).status().unwrap().success());
         // The browser reads commands from descriptor 3 and answers on 4.
         let child = Command::new("sh")
-            .args(["-c", r#"commands="$1"; replies="$2"; shift 2; exec chromium "$@" 3<"$commands" 4>"$replies""#, "sh"])
+            .args([
+                "-c",
+                r#"commands="$1"; replies="$2"; shift 2; exec chromium "$@" 3<"$commands" 4>"$replies""#,
+                "sh",
+            ])
             .args(&pipes)
             .args([
                 "--headless=new",
@@ -60,10 +64,12 @@ impl Chromium {
                 }
             }
         });
-        let mut browser = Self { child, commands, replies, calls: 0, session: None, events: Vec::new(), _profile: profile };
+        let mut browser =
+            Self { child, commands, replies, calls: 0, session: None, events: Vec::new(), _profile: profile };
         let target = browser.call("Target.createTarget", json!({ "url": "about:blank" }))["targetId"].clone();
         let session = browser.call("Target.attachToTarget", json!({ "targetId": target, "flatten": true }))["sessionId"].clone();
-        browser.call("Browser.setDownloadBehavior", json!({ "behavior": "allow", "downloadPath": downloads }));
+        browser
+            .call("Browser.setDownloadBehavior", json!({ "behavior": "allow", "downloadPath": downloads }));
         browser.session = session.as_str().map(String::from);
         for domain in ["Page", "Runtime", "Log", "Network"] {
             browser.call(&format!("{domain}.enable"), json!({}));
@@ -92,7 +98,8 @@ impl Chromium {
     /// Whether the new page is loaded. During navigation there may be no page to evaluate in.
     fn is_loaded(&mut self) -> bool {
         let expression = "document.readyState === 'complete' && location.href !== 'about:blank' && window.stale === undefined";
-        let result = self.send("Runtime.evaluate", json!({ "expression": expression, "returnByValue": true }));
+        let result =
+            self.send("Runtime.evaluate", json!({ "expression": expression, "returnByValue": true }));
         result.is_ok_and(|result| result["result"]["value"] == true)
     }
 
@@ -109,9 +116,12 @@ impl Chromium {
         }
         self.commands.write_all(format!("{message}\0").as_bytes()).unwrap();
         loop {
-            let reply = self.replies.recv_timeout(TIMEOUT).unwrap_or_else(|error| panic!("{method}: {error}"));
+            let reply =
+                self.replies.recv_timeout(TIMEOUT).unwrap_or_else(|error| panic!("{method}: {error}"));
             if reply["id"] == self.calls {
-                return reply.get("error").map_or_else(|| Ok(reply["result"].clone()), |error| Err(error.clone()));
+                return reply
+                    .get("error")
+                    .map_or_else(|| Ok(reply["result"].clone()), |error| Err(error.clone()));
             }
             self.events.push(reply);
         }
@@ -119,7 +129,10 @@ impl Chromium {
 
     /// The value of an expression in the page.
     pub fn evaluate(&mut self, expression: &str) -> Value {
-        let result = self.call("Runtime.evaluate", json!({ "expression": expression, "returnByValue": true, "awaitPromise": true }));
+        let result = self.call(
+            "Runtime.evaluate",
+            json!({ "expression": expression, "returnByValue": true, "awaitPromise": true }),
+        );
         assert!(result.get("exceptionDetails").is_none(), "{expression}: {}", result["exceptionDetails"]);
         result["result"]["value"].clone()
     }
@@ -136,7 +149,10 @@ impl Chromium {
 
     /// Emulates a phone's screen.
     pub fn phone(&mut self) {
-        self.call("Emulation.setDeviceMetricsOverride", json!({ "width": 360, "height": 700, "deviceScaleFactor": 2, "mobile": true }));
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            json!({ "width": 360, "height": 700, "deviceScaleFactor": 2, "mobile": true }),
+        );
     }
 
     /// Sets the preferred colour scheme, `dark` or `light`.

@@ -20,7 +20,11 @@ pub fn write_model(folder: &Path) {
     let words = ["a kite flies in the wind", "a stone lies on the ground"];
     let tokenizer = Tokenizer::train(words.into_iter(), 280, ChatTemplate::ChatMl.special_tokens()).unwrap();
     tokenizer.save(folder.join("tokenizer.json")).unwrap();
-    fs::write(folder.join("tokenizer_config.json"), json!({ "chat_template": ChatTemplate::ChatMl.jinja() }).to_string()).unwrap();
+    fs::write(
+        folder.join("tokenizer_config.json"),
+        json!({ "chat_template": ChatTemplate::ChatMl.jinja() }).to_string(),
+    )
+    .unwrap();
     let config = json!({
         "model_type": "llama", "vocab_size": tokenizer.vocab_size(), "hidden_size": 16, "intermediate_size": 32,
         "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": CONTEXT,
@@ -28,7 +32,8 @@ pub fn write_model(folder: &Path) {
     let config = ModelConfig::from_json(&config.to_string()).unwrap();
     fs::write(folder.join("config.json"), config.to_json()).unwrap();
     let weights = config.tensors().into_iter().map(|(name, shape)| (name.clone(), random(&name, shape)));
-    candle_core::safetensors::save(&weights.collect::<HashMap<_, _>>(), folder.join("model.safetensors")).unwrap();
+    candle_core::safetensors::save(&weights.collect::<HashMap<_, _>>(), folder.join("model.safetensors"))
+        .unwrap();
 }
 
 /// The same model with a value head.
@@ -39,7 +44,8 @@ pub fn write_reward_model(folder: &Path) {
 }
 
 fn random(name: &str, shape: Vec<usize>) -> Tensor {
-    let mut state = name.bytes().fold(1u32, |state, byte| state.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    let mut state =
+        name.bytes().fold(1u32, |state, byte| state.wrapping_mul(31).wrapping_add(u32::from(byte)));
     let values: Vec<f32> = (0..shape.iter().product())
         .map(|_| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

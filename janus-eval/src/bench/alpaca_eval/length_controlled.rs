@@ -104,8 +104,13 @@ impl LengthControl {
     /// [`Error::Empty`] without a preference, [`Error::TooFewUnits`] with a single one;
     /// [`Error::Setting`] for a C that is not above 0; [`Error::Reference`] for a position that has no
     /// difficulty; [`Error::NotConverged`].
-    pub(crate) fn win_rate(&self, preferences: &Preferences, reference: &AlpacaReference) -> Result<LengthControlled> {
-        let judged: Vec<&CheckedAnnotation> = preferences.rows.iter().filter(|row| row.preference.is_some()).collect();
+    pub(crate) fn win_rate(
+        &self,
+        preferences: &Preferences,
+        reference: &AlpacaReference,
+    ) -> Result<LengthControlled> {
+        let judged: Vec<&CheckedAnnotation> =
+            preferences.rows.iter().filter(|row| row.preference.is_some()).collect();
         if judged.len() < 2 {
             return Err(if judged.is_empty() {
                 Error::Empty { what: "a length-controlled win rate without preferences" }
@@ -114,9 +119,15 @@ impl LengthControl {
             });
         }
         if judged.iter().all(|row| row.same) {
-            return Ok(LengthControlled { length_controlled_winrate: 50.0, lc_standard_error: 0.0, c: None, weights: [0.0; 3] });
+            return Ok(LengthControlled {
+                length_controlled_winrate: 50.0,
+                lc_standard_error: 0.0,
+                c: None,
+                weights: [0.0; 3],
+            });
         }
-        let difficulties = judged.iter().map(|row| self.difficulty(row, reference)).collect::<Result<Vec<f64>>>()?;
+        let difficulties =
+            judged.iter().map(|row| self.difficulty(row, reference)).collect::<Result<Vec<f64>>>()?;
         let rows = training_rows(&judged, &difficulties, reference);
         let c = match self.c {
             Some(c) => c,
@@ -125,7 +136,12 @@ impl LengthControl {
         let seed = solver_seeds().next().unwrap_or_default();
         let weights = self.fit(&L1Logistic::new(rows)?, c, [0.0; 3], seed)?;
         let (rate, error) = predict(weights, &difficulties)?;
-        Ok(LengthControlled { length_controlled_winrate: rate, lc_standard_error: error, c: Some(c), weights })
+        Ok(LengthControlled {
+            length_controlled_winrate: rate,
+            lc_standard_error: error,
+            c: Some(c),
+            weights,
+        })
     }
 
     fn difficulty(&self, row: &CheckedAnnotation, reference: &AlpacaReference) -> Result<f64> {
@@ -151,7 +167,8 @@ impl LengthControl {
         let seeds: Vec<u32> = solver_seeds().take(GRID.len()).collect();
         let losses = (0..FOLDS).into_par_iter().map(|fold| -> Result<[f64; GRID.len()]> {
             let part = |inside: bool| -> Result<L1Logistic<3>> {
-                let rows = rows.iter().zip(folds).filter(|(_, of)| (**of == fold) == inside).map(|(row, _)| *row);
+                let rows =
+                    rows.iter().zip(folds).filter(|(_, of)| (**of == fold) == inside).map(|(row, _)| *row);
                 L1Logistic::new(rows.collect())
             };
             let (held_out, data) = (part(true)?, part(false)?);
@@ -178,14 +195,23 @@ impl LengthControl {
 /// The length-controlled win rate that the weights predict for instructions of these difficulties, and
 /// its standard error, in percent. The first weight, that of the length, has no effect because the
 /// lengths are equal.
-pub(crate) fn predict([_, difficulty_weight, model_weight]: [f64; 3], difficulties: &[f64]) -> Result<(f64, f64)> {
-    let predicted: Vec<f64> =
-        difficulties.iter().map(|difficulty| 1.0 / (1.0 + (-(difficulty_weight * difficulty + model_weight)).exp())).collect();
+pub(crate) fn predict(
+    [_, difficulty_weight, model_weight]: [f64; 3],
+    difficulties: &[f64],
+) -> Result<(f64, f64)> {
+    let predicted: Vec<f64> = difficulties
+        .iter()
+        .map(|difficulty| 1.0 / (1.0 + (-(difficulty_weight * difficulty + model_weight)).exp()))
+        .collect();
     percent(&predicted)
 }
 
 /// The gamed rows, then the model's.
-fn training_rows(judged: &[&CheckedAnnotation], difficulties: &[f64], reference: &AlpacaReference) -> Vec<Row> {
+fn training_rows(
+    judged: &[&CheckedAnnotation],
+    difficulties: &[f64],
+    reference: &AlpacaReference,
+) -> Vec<Row> {
     let deltas: Vec<f64> = judged.iter().map(|row| row.baseline_length as f64 - row.length as f64).collect();
     let n = deltas.len() as f64;
     let mean = deltas.iter().sum::<f64>() / n;

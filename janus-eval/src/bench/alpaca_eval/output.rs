@@ -32,8 +32,9 @@ pub(crate) struct EvalInstruction {
 /// # Errors
 /// [`Error::Row`](crate::Error::Row) for an index that occurs twice, or an empty instruction.
 pub(crate) fn tasks(instructions: &[EvalInstruction], sampling: &SamplingParams) -> Result<Vec<Task>> {
-    let task =
-        |(place, row): (usize, &EvalInstruction)| Task::new(row.index.unwrap_or(place).to_string(), &row.instruction, sampling.clone());
+    let task = |(place, row): (usize, &EvalInstruction)| {
+        Task::new(row.index.unwrap_or(place).to_string(), &row.instruction, sampling.clone())
+    };
     checked(instructions.iter().enumerate().map(task).collect(), "index", "instruction")
 }
 
@@ -55,7 +56,12 @@ pub(crate) struct ModelOutput {
 
 impl ModelOutput {
     /// The row of the instruction at index `place` of its file.
-    pub(crate) fn new(place: usize, row: &EvalInstruction, generator: impl Into<String>, generation: &Generation) -> Self {
+    pub(crate) fn new(
+        place: usize,
+        row: &EvalInstruction,
+        generator: impl Into<String>,
+        generation: &Generation,
+    ) -> Self {
         Self {
             index: row.index.unwrap_or(place),
             dataset: row.dataset.clone(),
@@ -97,10 +103,18 @@ pub fn cases(eval_set: &Path, outputs: &Path) -> Result<(Vec<Case>, Missing)> {
             let message = format!("the evaluation set has no instruction {index}");
             return Err(rule(outputs, place as u64 + 1, None, Some("index".into()), message));
         };
-        cases.push(Case::new(index.to_string(), vec![Turn::new(&row.instruction, output).against(&row.reference_output)]));
+        cases.push(Case::new(
+            index.to_string(),
+            vec![Turn::new(&row.instruction, output).against(&row.reference_output)],
+        ));
     }
     let answered: HashSet<usize> = model_outputs.iter().map(|output| output.index).collect();
-    let missing: Vec<String> = rows.iter().map(|row| row.index).filter(|index| !answered.contains(index)).map(|i| i.to_string()).collect();
+    let missing: Vec<String> = rows
+        .iter()
+        .map(|row| row.index)
+        .filter(|index| !answered.contains(index))
+        .map(|i| i.to_string())
+        .collect();
     Ok((cases, missing.iter().map(String::as_str).collect()))
 }
 
@@ -114,6 +128,9 @@ mod tests {
         let got = tasks(&[row(Some(4)), row(None)], &SamplingParams::default()).unwrap();
         assert_eq!(got.iter().map(|task| task.id.as_str()).collect::<Vec<_>>(), ["4", "1"]);
         let error = tasks(&[row(Some(1)), row(None)], &SamplingParams::default()).unwrap_err();
-        assert_eq!(error.to_string(), r#"row 2, field "index": expected an id that no other row has, got "1", the id of row 1"#);
+        assert_eq!(
+            error.to_string(),
+            r#"row 2, field "index": expected an id that no other row has, got "1", the id of row 1"#
+        );
     }
 }

@@ -18,7 +18,8 @@ use crate::{Error, Result};
 ///
 /// Only the exact tokens `m` and `M` are labels. A label that is not among the tokens has probability 0.
 pub(crate) fn preference(top_logprobs: &BTreeMap<String, f64>, swapped: bool) -> Option<f64> {
-    let top: Vec<TopLogprob> = top_logprobs.iter().map(|(token, &logprob)| TopLogprob::new(token.clone(), logprob)).collect();
+    let top: Vec<TopLogprob> =
+        top_logprobs.iter().map(|(token, &logprob)| TopLogprob::new(token.clone(), logprob)).collect();
     let for_second = read::preference(&top)?;
     Some(if swapped { 3.0 - for_second } else { for_second })
 }
@@ -46,14 +47,17 @@ impl AlpacaAnnotation {
     /// The row of a judged case, at this position in the list.
     fn of(position: usize, judged: &JudgedCase) -> Result<Self> {
         let id = &judged.case.id;
-        let index = id.parse().map_err(|_| Error::row(position, "id", "the index of an instruction", format!("\"{id}\"")))?;
+        let index = id
+            .parse()
+            .map_err(|_| Error::row(position, "id", "the index of an instruction", format!("\"{id}\"")))?;
         let likely = judged.calls.first().map(|call| &call.likely).filter(|likely| !likely.is_empty());
         Ok(Self {
             position: Some(position),
             index,
             output: judged.case.turns.first().map(|turn| turn.model.clone()).unwrap_or_default(),
             preference: judged.values.first().map(|value| value + 1.0),
-            top_logprobs: likely.map(|likely| likely.iter().map(|top| (top.token.clone(), top.logprob)).collect()),
+            top_logprobs: likely
+                .map(|likely| likely.iter().map(|top| (top.token.clone(), top.logprob)).collect()),
         })
     }
 }
@@ -65,7 +69,12 @@ impl AlpacaAnnotation {
 /// [`Error::Row`] for a case whose id is not the index of an instruction, as those of
 /// [`cases`](super::cases) are; [`Error::File`].
 pub fn write(run: &CaseRun, path: impl AsRef<Path>) -> Result<()> {
-    let rows = run.rows.iter().enumerate().map(|(position, row)| AlpacaAnnotation::of(position, row)).collect::<Result<Vec<_>>>()?;
+    let rows = run
+        .rows
+        .iter()
+        .enumerate()
+        .map(|(position, row)| AlpacaAnnotation::of(position, row))
+        .collect::<Result<Vec<_>>>()?;
     Ok(write_all(path, &rows)?)
 }
 
@@ -109,11 +118,17 @@ impl Preferences {
         let mut rows = Vec::with_capacity(annotations.len());
         for (row, annotation) in annotations.iter().enumerate() {
             let Some(instruction) = instructions.get(annotation.index) else {
-                let expected = format!("an instruction of the evaluation set, 0 to {}", instructions.len() - 1);
+                let expected =
+                    format!("an instruction of the evaluation set, 0 to {}", instructions.len() - 1);
                 return Err(Error::row(row, "index", expected, annotation.index));
             };
             if let Some(first) = first[annotation.index].replace(row) {
-                return Err(Error::row(row, "index", "each instruction once", format!("{}, as in row {}", annotation.index, first + 1)));
+                return Err(Error::row(
+                    row,
+                    "index",
+                    "each instruction once",
+                    format!("{}, as in row {}", annotation.index, first + 1),
+                ));
             }
             let same = annotation.output == instruction.baseline;
             rows.push(CheckedAnnotation {
@@ -143,8 +158,15 @@ impl Preferences {
 
 fn checked(row: usize, annotation: &AlpacaAnnotation, same: bool, instruction: &str) -> Result<Option<f64>> {
     if let Some(tokens) = &annotation.top_logprobs {
-        if let Some((token, logprob)) = tokens.iter().find(|(_, logprob)| logprob.is_nan() || **logprob > 1e-6) {
-            return Err(Error::row(row, "top_logprobs", "log-probabilities of at most 0", format!("{logprob} for {token:?}")));
+        if let Some((token, logprob)) =
+            tokens.iter().find(|(_, logprob)| logprob.is_nan() || **logprob > 1e-6)
+        {
+            return Err(Error::row(
+                row,
+                "top_logprobs",
+                "log-probabilities of at most 0",
+                format!("{logprob} for {token:?}"),
+            ));
         }
         return Ok(preference(tokens, is_swapped(instruction)));
     }
@@ -180,7 +202,10 @@ mod tests {
     #[test]
     fn a_preference_is_the_share_of_the_models_label() {
         let (m, other) = (0.6_f64.ln(), 0.2_f64.ln());
-        assert!((preference(&tokens(&[("m", m), ("M", other)]), false).unwrap() - (2.0 - 0.6 / 0.8)).abs() < 1e-12);
+        assert!(
+            (preference(&tokens(&[("m", m), ("M", other)]), false).unwrap() - (2.0 - 0.6 / 0.8)).abs()
+                < 1e-12
+        );
     }
 
     proptest! {

@@ -86,16 +86,28 @@ impl AlpacaReference {
         if rows.is_empty() {
             return Err(Error::reference(name("eval_set.jsonl.gz"), "instructions", "none"));
         }
-        for (file, got) in [("instruction_difficulty.csv", difficulties.len()), ("cv_folds_model_rows.json", folds.len())] {
+        for (file, got) in
+            [("instruction_difficulty.csv", difficulties.len()), ("cv_folds_model_rows.json", folds.len())]
+        {
             if got != rows.len() {
-                return Err(Error::reference(name(file), format!("{} rows, one for each instruction", rows.len()), got));
+                return Err(Error::reference(
+                    name(file),
+                    format!("{} rows, one for each instruction", rows.len()),
+                    got,
+                ));
             }
         }
         let mut instructions = Vec::with_capacity(rows.len());
         for (place, (row, difficulty)) in rows.into_iter().zip(difficulties).enumerate() {
-            for (file, index) in [("eval_set.jsonl.gz", row.index), ("instruction_difficulty.csv", difficulty.index)] {
+            for (file, index) in
+                [("eval_set.jsonl.gz", row.index), ("instruction_difficulty.csv", difficulty.index)]
+            {
                 if index != place {
-                    return Err(Error::reference(format!("{}, row {}, field \"index\"", name(file), place + 1), place.to_string(), index));
+                    return Err(Error::reference(
+                        format!("{}, row {}, field \"index\"", name(file), place + 1),
+                        place.to_string(),
+                        index,
+                    ));
                 }
             }
             instructions.push(Instruction {
@@ -118,17 +130,29 @@ impl AlpacaReference {
     }
 
     /// A reference from its parts: `folds` has one entry for each instruction.
-    pub(crate) fn new(instructions: Vec<Instruction>, gamed: Vec<GamedRow>, folds: Vec<usize>) -> Result<Self> {
+    pub(crate) fn new(
+        instructions: Vec<Instruction>,
+        gamed: Vec<GamedRow>,
+        folds: Vec<usize>,
+    ) -> Result<Self> {
         if instructions.is_empty() {
             return Err(Error::Empty { what: "an evaluation set" });
         }
         if instructions.len() != folds.len() {
             return Err(Error::Lengths { left: instructions.len(), right: folds.len() });
         }
-        if let Some((row, fold)) =
-            gamed.iter().map(|row| row.fold).chain(folds.iter().copied()).enumerate().find(|(_, fold)| *fold >= FOLDS)
+        if let Some((row, fold)) = gamed
+            .iter()
+            .map(|row| row.fold)
+            .chain(folds.iter().copied())
+            .enumerate()
+            .find(|(_, fold)| *fold >= FOLDS)
         {
-            return Err(Error::reference(format!("the fold of row {} of the gamed rows and the model's rows", row + 1), "0 to 4", fold));
+            return Err(Error::reference(
+                format!("the fold of row {} of the gamed rows and the model's rows", row + 1),
+                "0 to 4",
+                fold,
+            ));
         }
         Ok(Self { instructions, gamed, folds })
     }

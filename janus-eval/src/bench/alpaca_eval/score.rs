@@ -36,14 +36,20 @@ struct AlpacaEvalScore {
 /// for a preference outside 1..=2 (and not 0), and for a log-probability above 0 or NaN;
 /// [`Error::Empty`] without a preference, [`Error::TooFewUnits`] with a single one; [`Error::Setting`]
 /// for a C that is not above 0; [`Error::NotConverged`].
-pub fn evaluate(annotations: impl AsRef<Path>, data: impl AsRef<Path>, control: LengthControl, seed: u64) -> Result<Evaluation> {
+pub fn evaluate(
+    annotations: impl AsRef<Path>,
+    data: impl AsRef<Path>,
+    control: LengthControl,
+    seed: u64,
+) -> Result<Evaluation> {
     let path = annotations.as_ref();
     let annotations: Vec<AlpacaAnnotation> = read_all(path)?;
     let reference = AlpacaReference::load(data)?;
     let of = || {
         let preferences = Preferences::new(&annotations, &reference)?;
         let win_rate = WinRate::of(&preferences)?; // before the others, for the best error on missing preferences
-        let interval = interval(&Sample::of(preferences.wins())?, seed)?.map(|interval| interval.scaled(100.0));
+        let interval =
+            interval(&Sample::of(preferences.wins())?, seed)?.map(|interval| interval.scaled(100.0));
         let controlled = control.win_rate(&preferences, &reference)?;
         Ok(AlpacaEvalScore { win_rate, interval, controlled, control })
     };

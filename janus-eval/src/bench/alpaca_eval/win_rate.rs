@@ -41,7 +41,8 @@ impl WinRate {
             return Err(Error::Empty { what: "a win rate without preferences" });
         }
         let (mean, standard_error) = percent(&wins)?;
-        let discrete: f64 = wins.iter().map(|&win| if win == 0.5 { 0.5 } else { f64::from(u8::from(win > 0.5)) }).sum();
+        let discrete: f64 =
+            wins.iter().map(|&win| if win == 0.5 { 0.5 } else { f64::from(u8::from(win > 0.5)) }).sum();
         let length: usize = preferences.rows.iter().map(|row| row.length).sum();
         Ok(Self {
             win_rate: mean,

@@ -62,7 +62,10 @@ impl Battles {
                 't' => Ok(PairOutcome::Tie),
                 other => Err(Error::row(row, "outcomes", "letters a, b and t", format!("{other:?}"))),
             };
-            questions.insert(question.question_id.as_str(), question.outcomes.chars().map(read).collect::<Result<Vec<_>>>()?);
+            questions.insert(
+                question.question_id.as_str(),
+                question.outcomes.chars().map(read).collect::<Result<Vec<_>>>()?,
+            );
         }
         let questions: Vec<Vec<PairOutcome>> = questions.into_values().collect();
         if questions.iter().all(Vec::is_empty) {

@@ -32,7 +32,9 @@ pub(crate) struct ArenaQuestion {
 /// # Errors
 /// [`Error::Row`](crate::Error::Row) for a question that occurs twice or is empty.
 pub(crate) fn tasks(questions: &[ArenaQuestion]) -> Result<Vec<Task>> {
-    let task = |question: &ArenaQuestion| Task::new(&question.question_id, &question.prompt, SamplingParams::greedy(ANSWER_TOKENS));
+    let task = |question: &ArenaQuestion| {
+        Task::new(&question.question_id, &question.prompt, SamplingParams::greedy(ANSWER_TOKENS))
+    };
     checked(questions.iter().map(task).collect(), "question_id", "prompt")
 }
 
@@ -71,7 +73,11 @@ pub(crate) struct ArenaTurn {
 
 impl ArenaAnswer {
     /// The row of a question.
-    pub(crate) fn new(question_id: impl Into<String>, model_id: impl Into<String>, generation: &Generation) -> Self {
+    pub(crate) fn new(
+        question_id: impl Into<String>,
+        model_id: impl Into<String>,
+        generation: &Generation,
+    ) -> Self {
         let turn = ArenaTurn { content: generation.text.clone(), token_len: generation.completion_tokens };
         Self {
             question_id: question_id.into(),
@@ -96,7 +102,13 @@ fn read_answers(path: &Path) -> Result<HashMap<String, String>> {
     let mut answers = HashMap::new();
     for (row, AnswerRow { question_id, answer }) in rows.into_iter().enumerate() {
         if answers.insert(question_id, answer).is_some() {
-            return Err(rule(path, row as u64 + 1, None, Some("question_id".into()), "the question occurs twice".into()));
+            return Err(rule(
+                path,
+                row as u64 + 1,
+                None,
+                Some("question_id".into()),
+                "the question occurs twice".into(),
+            ));
         }
     }
     Ok(answers)
@@ -129,7 +141,8 @@ mod tests {
 
     #[test]
     fn answers_are_greedy_and_a_row_has_the_benchmarks_format() {
-        let question = |id: &str| ArenaQuestion { question_id: id.into(), cluster: String::new(), prompt: "p".into() };
+        let question =
+            |id: &str| ArenaQuestion { question_id: id.into(), cluster: String::new(), prompt: "p".into() };
         let tasks = tasks(&[question("a"), question("b")]).unwrap();
         assert_eq!((tasks[1].id.as_str(), &tasks[1].sampling), ("b", &SamplingParams::greedy(4096)));
         let generation = Generation::new("t").with_tokens(1, 7);

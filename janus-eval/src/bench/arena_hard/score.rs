@@ -92,12 +92,20 @@ impl ArenaScore {
     pub(crate) fn of(rows: &[ArenaBattles], resampling: Resampling) -> Result<Self> {
         let battles = Battles::new(rows)?;
         let published = published_interval(&battles, resampling)?;
-        let (model_wins, ties, baseline_wins) =
-            (battles.count(PairOutcome::Win), battles.count(PairOutcome::Tie), battles.count(PairOutcome::Loss));
+        let (model_wins, ties, baseline_wins) = (
+            battles.count(PairOutcome::Win),
+            battles.count(PairOutcome::Tie),
+            battles.count(PairOutcome::Loss),
+        );
         let n = model_wins + ties + baseline_wins;
         let score = 100.0 * (model_wins as f64 + ties as f64 / 2.0) / n as f64;
-        let rows = battles.questions.iter().enumerate().flat_map(|(q, battles)| battles.iter().map(move |battle| (q, battle.value())));
-        let bootstrap = Bootstrap { resamples: 1_000, level: 0.95, seed: resampling.seed, method: Method::Percentile };
+        let rows = battles
+            .questions
+            .iter()
+            .enumerate()
+            .flat_map(|(q, battles)| battles.iter().map(move |battle| (q, battle.value())));
+        let bootstrap =
+            Bootstrap { resamples: 1_000, level: 0.95, seed: resampling.seed, method: Method::Percentile };
         let by_question = match bootstrap.mean(&Sample::clustered(rows)?) {
             Err(Error::TooFewUnits { .. }) => None,
             interval => Some(interval?.scaled(100.0)),
@@ -134,9 +142,18 @@ impl fmt::Display for ArenaScore {
             None => "no finite rating: the model only won or only lost".into(),
         };
         let (low, high) = (self.published.rating_q025, self.published.rating_q975);
-        writeln!(f, "score {:.2} [{low:.2}, {high:.2}], by question{} ({rating})", self.score, shown(self.by_question.as_ref(), 2))?;
+        writeln!(
+            f,
+            "score {:.2} [{low:.2}, {high:.2}], by question{} ({rating})",
+            self.score,
+            shown(self.by_question.as_ref(), 2)
+        )?;
         let (wins, ties, losses) = (self.model_wins, self.ties, self.baseline_wins);
-        write!(f, "{wins} wins, {ties} ties, {losses} losses in {} battles over {} questions", self.battles, self.questions)
+        write!(
+            f,
+            "{wins} wins, {ties} ties, {losses} losses in {} battles over {} questions",
+            self.battles, self.questions
+        )
     }
 }
 
@@ -149,7 +166,11 @@ fn rating_of_score(score: f64) -> Option<f64> {
 /// The published interval of a model: its battles are resampled with replacement.
 fn published_interval(battles: &Battles, resampling: Resampling) -> Result<PublishedInterval> {
     if resampling.rounds == 0 {
-        return Err(Error::Setting { field: "rounds", got: "0".into(), expected: "1 or more, 100 as published" });
+        return Err(Error::Setting {
+            field: "rounds",
+            got: "0".into(),
+            expected: "1 or more, 100 as published",
+        });
     }
     let pooled: Vec<PairOutcome> = battles.iter().collect();
     let rounds = (0..resampling.rounds).into_par_iter().map(|round| {
@@ -206,7 +227,8 @@ pub fn ratings(battles: &[(&str, &str, PairOutcome)], anchor: &str) -> Result<Ve
             }
         }
     }
-    let anchor = place(anchor).ok_or_else(|| Error::reference("the anchor of the ratings", "a model with battles", anchor))?;
+    let anchor = place(anchor)
+        .ok_or_else(|| Error::reference("the anchor of the ratings", "a model with battles", anchor))?;
     let strengths = games.strengths(anchor)?;
     let rating = |strength: f64| ANCHOR + SCALE * strength / std::f64::consts::LN_10;
     Ok(names.into_iter().map(String::from).zip(strengths.into_iter().map(rating)).collect())
@@ -219,7 +241,10 @@ mod tests {
     use super::*;
 
     fn battles(rows: &[&str]) -> Vec<ArenaBattles> {
-        rows.iter().enumerate().map(|(i, o)| ArenaBattles { question_id: i.to_string(), outcomes: o.to_string() }).collect()
+        rows.iter()
+            .enumerate()
+            .map(|(i, o)| ArenaBattles { question_id: i.to_string(), outcomes: o.to_string() })
+            .collect()
     }
 
     fn score(rows: &[&str]) -> Result<ArenaScore> {
@@ -231,7 +256,10 @@ mod tests {
         assert!(matches!(score(&["ab", "c"]), Err(Error::Row { row: 2, field: "outcomes", .. })));
         assert!(matches!(score(&["", ""]), Err(Error::Empty { .. })));
         let row = ArenaBattles { question_id: "x".into(), outcomes: "a".into() };
-        assert!(matches!(ArenaScore::of(&[row.clone(), row], Resampling::default()), Err(Error::Row { row: 2, field: "question_id", .. })));
+        assert!(matches!(
+            ArenaScore::of(&[row.clone(), row], Resampling::default()),
+            Err(Error::Row { row: 2, field: "question_id", .. })
+        ));
     }
 
     #[test]

@@ -28,14 +28,20 @@ pub fn candidates(
     if records.len() != answers.len() {
         return Err(Error::Lengths { left: records.len(), right: answers.len() });
     }
-    let drawn: Vec<Vec<Drawn<'_>>> =
-        records.iter().zip(answers).map(|(record, answers)| distinct(record, answers, judge)).collect::<Result<_>>()?;
+    let drawn: Vec<Vec<Drawn<'_>>> = records
+        .iter()
+        .zip(answers)
+        .map(|(record, answers)| distinct(record, answers, judge))
+        .collect::<Result<_>>()?;
     let conversation = |(record, answer): (&BenchRecord, &Drawn<'_>)| {
         let mut messages = record.prompt_messages();
         messages.push(Message::assistant(answer.text));
         messages
     };
-    let all = records.iter().zip(&drawn).flat_map(|(record, answers)| answers.iter().map(move |answer| (record, answer)));
+    let all = records
+        .iter()
+        .zip(&drawn)
+        .flat_map(|(record, answers)| answers.iter().map(move |answer| (record, answer)));
     let mut rewards = rewards(reward, &all.map(conversation).collect::<Vec<_>>(), progress)?.into_iter();
     let row = |(record, drawn): (&BenchRecord, &Vec<Drawn<'_>>)| {
         let mut in_order: Vec<(usize, f64, &Drawn<'_>)> = Vec::new();
@@ -57,7 +63,11 @@ pub fn candidates(
 ///
 /// # Errors
 /// [`Error::Reward`] if the reward model fails.
-pub fn prefers_chosen(reward: &dyn RewardModel, pairs: &[PairRecord], progress: &mut dyn FnMut(usize, usize)) -> Result<Vec<bool>> {
+pub fn prefers_chosen(
+    reward: &dyn RewardModel,
+    pairs: &[PairRecord],
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<bool>> {
     let (chosen, rejected): (Vec<_>, Vec<_>) = pairs.iter().map(PairRecord::conversations).unzip();
     let rewards = rewards(reward, &[chosen, rejected].concat(), progress)?;
     let (chosen, rejected) = rewards.split_at(pairs.len());
@@ -90,11 +100,18 @@ fn distinct<'a>(record: &BenchRecord, answers: &'a [String], judge: &dyn Judge) 
     Ok(distinct)
 }
 
-fn rewards(model: &dyn RewardModel, conversations: &[Vec<Message>], progress: &mut dyn FnMut(usize, usize)) -> Result<Vec<f32>> {
+fn rewards(
+    model: &dyn RewardModel,
+    conversations: &[Vec<Message>],
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<f32>> {
     let mut rewards = Vec::with_capacity(conversations.len());
     for conversations_at_once in conversations.chunks(AT_ONCE) {
         for reward in model.rewards(conversations_at_once) {
-            rewards.push(reward.map_err(|error| Error::Reward { model: model.name().into(), reason: error_chain(&error) })?);
+            rewards.push(reward.map_err(|error| Error::Reward {
+                model: model.name().into(),
+                reason: error_chain(&error),
+            })?);
         }
         progress(rewards.len(), conversations.len());
     }
@@ -119,7 +136,10 @@ mod tests {
 
         fn rewards(&self, conversations: &[Vec<Message>]) -> Vec<Result<f32, ModelError>> {
             self.0.set(self.0.get() + conversations.len());
-            conversations.iter().map(|messages| Ok(messages.last().map_or(0.0, |last| last.content.len() as f32))).collect()
+            conversations
+                .iter()
+                .map(|messages| Ok(messages.last().map_or(0.0, |last| last.content.len() as f32)))
+                .collect()
         }
     }
 
@@ -133,16 +153,21 @@ mod tests {
 
         fn judge(&self, requests: &[JudgeRequest<'_>]) -> Vec<Result<Verdict, ModelError>> {
             let rubric = |_| RubricVerdict { score: Score::nearest(3), feedback: String::new() };
-            requests.iter().map(|request| Ok(Verdict { rubrics: request.record.rubrics.iter().map(rubric).collect() })).collect()
+            requests
+                .iter()
+                .map(|request| Ok(Verdict { rubrics: request.record.rubrics.iter().map(rubric).collect() }))
+                .collect()
         }
     }
 
     #[test]
     fn equal_answers_are_rewarded_once_and_keep_the_order_of_their_draws() {
         let records = Mini::new(1).eval(Split::Dev, 1);
-        let answers: Vec<Vec<String>> = records.iter().map(|_| ["bb", "a", "bb"].map(String::from).into()).collect();
+        let answers: Vec<Vec<String>> =
+            records.iter().map(|_| ["bb", "a", "bb"].map(String::from).into()).collect();
         let (model, mut last) = (Length::default(), (0, 0));
-        let rows = candidates(&records, &answers, &model, &Three, &mut |done, all| last = (done, all)).unwrap();
+        let rows =
+            candidates(&records, &answers, &model, &Three, &mut |done, all| last = (done, all)).unwrap();
         assert_eq!((rows.len(), &rows[0].rewards[..]), (records.len(), &[2.0, 1.0, 2.0][..]));
         assert_eq!(rows[0].scores, vec![vec![Some(3); records[0].rubrics.len()]; 3]);
         assert_eq!((model.0.get(), last), (2 * records.len(), (2 * records.len(), 2 * records.len())));

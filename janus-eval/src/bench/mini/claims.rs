@@ -26,7 +26,13 @@ impl Measurements {
             generalisation(&self.by_diversity()?, bootstrap)?,
             no_tax(&self.plain_uniform, &self.plain_janus, bootstrap)?,
             against_janus("dpo", star_dpo, self.scores_of("janus-dpo")?, janus, bootstrap)?,
-            against_janus("orpo", "ORPO from the base model", self.scores_of("janus-orpo")?, janus, bootstrap)?,
+            against_janus(
+                "orpo",
+                "ORPO from the base model",
+                self.scores_of("janus-orpo")?,
+                janus,
+                bootstrap,
+            )?,
             reward_accuracy(&self.reward_hits, bootstrap)?,
             best_of_n(&self.best_of_n)?,
         ])
@@ -42,7 +48,12 @@ fn interval(interval: &Interval) -> Value {
 }
 
 /// base < uniform < janus.
-pub(super) fn order(base: &ModelScores, uniform: &ModelScores, janus: &ModelScores, bootstrap: &Bootstrap) -> Result<Claim> {
+pub(super) fn order(
+    base: &ModelScores,
+    uniform: &ModelScores,
+    janus: &ModelScores,
+    bootstrap: &Bootstrap,
+) -> Result<Claim> {
     let steps = [uniform.minus(base, bootstrap)?, janus.minus(uniform, bootstrap)?];
     let total = janus.minus(uniform, bootstrap)?;
     let statement = "On unseen system messages, fine-tuning with one uniform system message scores above the base model, \
@@ -62,7 +73,9 @@ pub(super) fn order(base: &ModelScores, uniform: &ModelScores, janus: &ModelScor
 pub(super) fn tie_win(uniform: &ModelScores, janus: &ModelScores, bootstrap: &Bootstrap) -> Result<Claim> {
     let outcomes = PairedOutcomes::of(&[&janus.rows], &[&uniform.rows])?;
     let hits = outcomes.rows.iter().enumerate();
-    let hits = hits.map(|(index, row)| (index / SYSTEMS_PER_INSTRUCTION, if row.outcome.is_tie_win() { 100.0 } else { 0.0 }));
+    let hits = hits.map(|(index, row)| {
+        (index / SYSTEMS_PER_INSTRUCTION, if row.outcome.is_tie_win() { 100.0 } else { 0.0 })
+    });
     let percent = bootstrap.mean(&Sample::clustered(hits)?)?;
     let rates = outcomes.tally.rates()?;
     let statement = "Janus wins against the uniform model, or both are good, on more than half of the judged rows (percent)";
@@ -118,9 +131,16 @@ pub(super) fn no_tax(uniform: &[f64], janus: &[f64], bootstrap: &Bootstrap) -> R
 
 /// A model tuned on preference pairs against Janus. No direction is claimed: the paper reports small
 /// gains.
-pub(super) fn against_janus(id: &str, what: &str, tuned: &ModelScores, janus: &ModelScores, bootstrap: &Bootstrap) -> Result<Claim> {
+pub(super) fn against_janus(
+    id: &str,
+    what: &str,
+    tuned: &ModelScores,
+    janus: &ModelScores,
+    bootstrap: &Bootstrap,
+) -> Result<Claim> {
     let gain = tuned.minus(janus, bootstrap)?;
-    let statement = format!("{what}, against Janus, on unseen system messages (estimate: difference of the mean scores)");
+    let statement =
+        format!("{what}, against Janus, on unseen system messages (estimate: difference of the mean scores)");
     Ok(Claim::new(id, statement, &gain).with_values(json!({
         tuned.model.as_str(): interval(&tuned.mean(bootstrap)?),
         janus.model.as_str(): interval(&janus.mean(bootstrap)?),
@@ -160,12 +180,18 @@ mod tests {
     use crate::score::ScoredRow;
 
     fn scores(model: &str, rows: impl IntoIterator<Item = [u8; 4]>) -> ModelScores {
-        let rows = rows.into_iter().enumerate().map(|(i, row)| ScoredRow::new(format!("r{i}"), "place", row.map(Some)));
+        let rows = rows
+            .into_iter()
+            .enumerate()
+            .map(|(i, row)| ScoredRow::new(format!("r{i}"), "place", row.map(Some)));
         ModelScores { model: model.into(), rows: rows.collect() }
     }
 
     fn flat(model: &str, score: u8) -> ModelScores {
-        scores(model, (0..30).map(|i| if i % 2 == 0 { [score; 4] } else { [score, score, score, score.max(2) - 1] }))
+        scores(
+            model,
+            (0..30).map(|i| if i % 2 == 0 { [score; 4] } else { [score, score, score, score.max(2) - 1] }),
+        )
     }
 
     #[test]
@@ -192,7 +218,11 @@ mod tests {
         let bootstrap = Bootstrap::default();
         let of = |levels: [u8; 4]| {
             let all: Vec<ModelScores> = levels.iter().map(|&level| flat(&level.to_string(), level)).collect();
-            let points: Vec<_> = all.iter().enumerate().map(|(i, scores)| Diversity { distinct: 10usize.pow(i as u32), scores }).collect();
+            let points: Vec<_> = all
+                .iter()
+                .enumerate()
+                .map(|(i, scores)| Diversity { distinct: 10usize.pow(i as u32), scores })
+                .collect();
             generalisation(&points, &bootstrap).unwrap().holds
         };
         assert_eq!(of([2, 3, 4, 5]), Some(true));
@@ -209,15 +239,28 @@ mod tests {
 
     #[test]
     fn no_direction_is_claimed_for_a_model_tuned_on_pairs() {
-        let claim = against_janus("dpo", "Janus+DPO", &flat("janus-dpo", 5), &flat("janus", 4), &Bootstrap::default()).unwrap();
+        let claim = against_janus(
+            "dpo",
+            "Janus+DPO",
+            &flat("janus-dpo", 5),
+            &flat("janus", 4),
+            &Bootstrap::default(),
+        )
+        .unwrap();
         assert_eq!((claim.holds, claim.id.as_str()), (None, "dpo"));
-        assert!((claim.estimate - 1.0).abs() < 1e-12 && claim.values["janus-dpo"]["estimate"].as_f64() > Some(4.0));
+        assert!(
+            (claim.estimate - 1.0).abs() < 1e-12
+                && claim.values["janus-dpo"]["estimate"].as_f64() > Some(4.0)
+        );
     }
 
     #[test]
     fn reward_accuracy_holds_from_seventy_percent() {
-        let holds =
-            |right: usize| reward_accuracy(&[vec![1.0; right], vec![0.0; 30 - right]].concat(), &Bootstrap::default()).unwrap().holds;
+        let holds = |right: usize| {
+            reward_accuracy(&[vec![1.0; right], vec![0.0; 30 - right]].concat(), &Bootstrap::default())
+                .unwrap()
+                .holds
+        };
         assert_eq!((holds(21), holds(20)), (Some(true), Some(false)));
     }
 
@@ -230,7 +273,11 @@ mod tests {
                 scores: levels.map(|score| vec![Some(score); 4]).into(),
             };
             let rows: Vec<Candidates> = (0..30).map(row).collect();
-            best_of_n(&curve(&rows, |row| row / SYSTEMS_PER_INSTRUCTION, &[1, 2], &Bootstrap::default()).unwrap()).unwrap().holds
+            best_of_n(
+                &curve(&rows, |row| row / SYSTEMS_PER_INSTRUCTION, &[1, 2], &Bootstrap::default()).unwrap(),
+            )
+            .unwrap()
+            .holds
         };
         assert_eq!((holds([3, 4]), holds([4, 4]), holds([4, 3])), (Some(true), Some(false), Some(false)));
     }

@@ -48,7 +48,10 @@ impl Measurements {
             bootstrap.resamples
         );
         report.sections = vec![
-            Section::new("Claims").paragraph(what).paragraph(how).claims(report.claims.iter().map(|claim| claim.id.clone())),
+            Section::new("Claims")
+                .paragraph(what)
+                .paragraph(how)
+                .claims(report.claims.iter().map(|claim| claim.id.clone())),
             Section::new("Unseen system messages")
                 .figure(self.generalisation(bootstrap)?)
                 .table(self.by_source(bootstrap)?)
@@ -65,7 +68,9 @@ impl Measurements {
     /// [`Error::Setting`](crate::Error::Setting) if a model's scores are missing; those of the
     /// statistics.
     pub fn generalisation(&self, bootstrap: &Bootstrap) -> Result<Figure> {
-        let point = |point: &Diversity<'_>| Ok(Point { x: point.distinct as f64, y: point.scores.mean(bootstrap)?.into() });
+        let point = |point: &Diversity<'_>| {
+            Ok(Point { x: point.distinct as f64, y: point.scores.mean(bootstrap)?.into() })
+        };
         let points = self.by_diversity()?.iter().map(point).collect::<Result<_>>()?;
         let chart = LineChart {
             x_label: "different system messages trained on".into(),
@@ -102,14 +107,23 @@ impl Measurements {
     }
 
     fn by_source(&self, bootstrap: &Bootstrap) -> Result<Table> {
-        let summaries = self.scores.iter().map(|scores| summarise(&[&scores.rows])).collect::<Result<Vec<_>, _>>()?;
-        let sources =
-            summaries.first().map(|summary| summary.sources.iter().map(|s| s.source.clone()).collect::<Vec<_>>()).unwrap_or_default();
+        let summaries =
+            self.scores.iter().map(|scores| summarise(&[&scores.rows])).collect::<Result<Vec<_>, _>>()?;
+        let sources = summaries
+            .first()
+            .map(|summary| summary.sources.iter().map(|s| s.source.clone()).collect::<Vec<_>>())
+            .unwrap_or_default();
         let columns = ["model".to_string()].into_iter().chain(sources).chain(["all".into(), "n".into()]);
-        let mut table = Table::new("Mean score over the four rubrics, 1 to 5, by instruction family", columns);
+        let mut table =
+            Table::new("Mean score over the four rubrics, 1 to 5, by instruction family", columns);
         for (scores, summary) in self.scores.iter().zip(&summaries) {
             let mut cells = vec![Cell::from(scores.model.clone())];
-            cells.extend(summary.sources.iter().map(|s| s.score.as_ref().map_or(Cell::Empty, |score| Cell::number(score.mean, 2))));
+            cells.extend(
+                summary
+                    .sources
+                    .iter()
+                    .map(|s| s.score.as_ref().map_or(Cell::Empty, |score| Cell::number(score.mean, 2))),
+            );
             cells.push(Cell::interval(scores.mean(bootstrap)?, 2));
             cells.push(Cell::Count(summary.overall.n));
             table = table.row(cells);
@@ -118,8 +132,10 @@ impl Measurements {
     }
 
     fn by_dimension(&self, bootstrap: &Bootstrap) -> Result<Figure> {
-        let shown: Vec<&ModelScores> =
-            ["base", "uniform", "janus"].iter().filter_map(|name| self.scores.iter().find(|scores| scores.model == *name)).collect();
+        let shown: Vec<&ModelScores> = ["base", "uniform", "janus"]
+            .iter()
+            .filter_map(|name| self.scores.iter().find(|scores| scores.model == *name))
+            .collect();
         let mean = |scores: &ModelScores, dimension: usize| -> Result<Interval> {
             let values = scores.rows.iter().enumerate().filter_map(|(row, scored)| {
                 let score = scored.scores.get(dimension).copied().flatten()?;
@@ -128,7 +144,8 @@ impl Measurements {
             bootstrap.mean(&Sample::clustered(values)?)
         };
         let group = |(place, dimension): (usize, &Dimension)| {
-            let bars = shown.iter().map(|scores| Ok(Some(mean(scores, place)?.into()))).collect::<Result<_>>()?;
+            let bars =
+                shown.iter().map(|scores| Ok(Some(mean(scores, place)?.into()))).collect::<Result<_>>()?;
             Ok(BarGroup { label: dimension.as_str().replace('_', " "), bars })
         };
         let chart = BarChart {

@@ -35,11 +35,15 @@ pub fn evaluate(bench: impl AsRef<Path>, responses: impl AsRef<Path>, seed: u64)
     let responses: Vec<Response> = read_all(responses)?;
     let scored = score_responses(&records, &responses, &VerifiableJudge::mini())?;
     if let Some(failure) = scored.failures.first() {
-        return in_file(path, Err(Error::Unscored { id: failure.id.clone(), reason: failure.reason.clone() }));
+        return in_file(
+            path,
+            Err(Error::Unscored { id: failure.id.clone(), reason: failure.reason.clone() }),
+        );
     }
     let summary = summarise(&[&scored.rows])?;
     let means = pool(&[&scored.rows])?;
-    let clustered = means.iter().zip(&records).filter_map(|(row, record)| Some((record.prompt.clone(), row.mean()?)));
+    let clustered =
+        means.iter().zip(&records).filter_map(|(row, record)| Some((record.prompt.clone(), row.mean()?)));
     let interval = interval(&Sample::clustered(clustered)?, seed)?;
     MiniScore { summary, interval, scored }.evaluation()
 }
@@ -52,7 +56,11 @@ impl Numbers for MiniScore {
             Some(json!({ "source": source.source, "mean": score.mean, "n": score.n, "missing": score.missing }))
         });
         let rows = scored.rows.iter().zip(&scored.verdicts).map(|(row, verdict)| {
-            let reasons: Vec<&str> = verdict.iter().flat_map(|verdict| &verdict.rubrics).map(|rubric| rubric.feedback.as_str()).collect();
+            let reasons: Vec<&str> = verdict
+                .iter()
+                .flat_map(|verdict| &verdict.rubrics)
+                .map(|rubric| rubric.feedback.as_str())
+                .collect();
             json!({ "id": row.id, "source": row.source, "scores": row.scores, "feedback": reasons })
         });
         flat([Ok(json!({
@@ -84,7 +92,12 @@ impl fmt::Display for MiniScore {
             }
         }
         if scored.missing.count > 0 {
-            write!(f, "\n{} records have no response, first {}", scored.missing.count, scored.missing.named.join(", "))?;
+            write!(
+                f,
+                "\n{} records have no response, first {}",
+                scored.missing.count,
+                scored.missing.named.join(", ")
+            )?;
         }
         Ok(())
     }

@@ -36,8 +36,14 @@ pub(crate) struct MtBenchChoice {
 
 impl MtBenchAnswer {
     /// The row of a question, with the first generation of each turn.
-    pub(crate) fn new(question_id: impl Into<String>, model_id: impl Into<String>, answers: &Answers) -> Self {
-        let text = |turn: &Vec<Generation>| turn.first().map(|first| first.text.trim().to_string()).unwrap_or_default();
+    pub(crate) fn new(
+        question_id: impl Into<String>,
+        model_id: impl Into<String>,
+        answers: &Answers,
+    ) -> Self {
+        let text = |turn: &Vec<Generation>| {
+            turn.first().map(|first| first.text.trim().to_string()).unwrap_or_default()
+        };
         let choice = MtBenchChoice { index: 0, turns: answers.iter().map(text).collect() };
         Self { question_id: question_id.into(), model_id: model_id.into(), choices: vec![choice] }
     }
@@ -76,7 +82,9 @@ impl<'p> AnswersByQuestion<'p> {
         let rows: Vec<AnswerRow> = read_all(path)?;
         let mut by_question = HashMap::new();
         for (row, AnswerRow { question_id, turns, choices }) in rows.into_iter().enumerate() {
-            let at = |field: &str, problem: &str| rule(path, row as u64 + 1, None, Some(field.into()), problem.into());
+            let at = |field: &str, problem: &str| {
+                rule(path, row as u64 + 1, None, Some(field.into()), problem.into())
+            };
             let turns = turns.or_else(|| choices.into_iter().next().map(|choice| choice.turns));
             if by_question.insert(question_id, turns.ok_or_else(|| at("turns", "missing"))?).is_some() {
                 return Err(at("question_id", "the question occurs twice"));
@@ -104,7 +112,8 @@ mod tests {
         assert_eq!(written, r#"{"question_id":81,"model_id":"m","choices":[{"index":0,"turns":["a","b"]}]}"#);
         assert_eq!(serde_json::from_str::<MtBenchAnswer>(&written).unwrap(), row);
         for id in ["q1", "0081", "-3"] {
-            let written = serde_json::to_string(&MtBenchAnswer { question_id: id.into(), ..row.clone() }).unwrap();
+            let written =
+                serde_json::to_string(&MtBenchAnswer { question_id: id.into(), ..row.clone() }).unwrap();
             assert!(written.starts_with(&format!(r#"{{"question_id":"{id}""#)), "{written}");
         }
     }

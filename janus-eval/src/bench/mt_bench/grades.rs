@@ -52,7 +52,11 @@ impl MtBenchJudgment {
             judge: Some([judge.into(), judged.prompt()]),
             score: judged.values.first().copied(),
             problem: call.and_then(|call| call.problem.clone()),
-            ..Self::new(&judged.case.question, judged.case.turn.unwrap_or(1), call.and_then(|call| call.text.clone()))
+            ..Self::new(
+                &judged.case.question,
+                judged.case.turn.unwrap_or(1),
+                call.and_then(|call| call.text.clone()),
+            )
         }
     }
 }
@@ -105,15 +109,24 @@ pub(crate) struct Grades {
 }
 
 impl Grades {
-    pub(crate) fn of(judgments: &[MtBenchJudgment], questions: &[MtBenchQuestion], seed: u64) -> Result<Self> {
+    pub(crate) fn of(
+        judgments: &[MtBenchJudgment],
+        questions: &[MtBenchQuestion],
+        seed: u64,
+    ) -> Result<Self> {
         let rated = rated(judgments, questions)?;
-        let mean =
-            |keep: &dyn Fn(&Rated<'_>) -> bool| mean_in_order(rated.iter().filter(|row| keep(row)).filter_map(|row| row.rating).collect());
+        let mean = |keep: &dyn Fn(&Rated<'_>) -> bool| {
+            mean_in_order(rated.iter().filter(|row| keep(row)).filter_map(|row| row.rating).collect())
+        };
         let categories: BTreeSet<&str> = rated.iter().map(|row| row.category).collect();
         let average = mean(&|_| true).ok_or(Error::Empty { what: "an MT-Bench score without ratings" })?;
         Ok(Self {
             rows: rated.len(),
-            unique_question_turns: rated.iter().map(|row| (row.question, row.turn)).collect::<BTreeSet<_>>().len(),
+            unique_question_turns: rated
+                .iter()
+                .map(|row| (row.question, row.turn))
+                .collect::<BTreeSet<_>>()
+                .len(),
             failed: rated.iter().filter(|row| row.rating.is_none()).count(),
             turn1: mean(&|row| row.turn == 1),
             turn2: mean(&|row| row.turn == 2),
@@ -165,8 +178,10 @@ struct Rated<'a> {
 }
 
 fn rated<'a>(judgments: &'a [MtBenchJudgment], questions: &'a [MtBenchQuestion]) -> Result<Vec<Rated<'a>>> {
-    let categories: BTreeMap<&str, &str> =
-        questions.iter().map(|question| (question.question_id.as_str(), question.category.as_str())).collect();
+    let categories: BTreeMap<&str, &str> = questions
+        .iter()
+        .map(|question| (question.question_id.as_str(), question.category.as_str()))
+        .collect();
     let mut rated = Vec::with_capacity(judgments.len());
     for (row, judgment) in judgments.iter().enumerate() {
         let Some(category) = categories.get(judgment.question_id.as_str()) else {
@@ -204,7 +219,12 @@ mod tests {
 
     #[test]
     fn the_average_is_over_rows() {
-        let rows = [judgment(81, 1, "[[9]]"), judgment(81, 1, "[[8]]"), judgment(81, 2, "$ERROR$"), judgment(101, 2, "Rating: [4.5]")];
+        let rows = [
+            judgment(81, 1, "[[9]]"),
+            judgment(81, 1, "[[8]]"),
+            judgment(81, 2, "$ERROR$"),
+            judgment(101, 2, "Rating: [4.5]"),
+        ];
         let grades = Grades::of(&rows, &questions(), 0).unwrap();
         assert_eq!((grades.rows, grades.unique_question_turns, grades.failed), (4, 3, 1));
         assert_eq!((grades.turn1, grades.turn2, grades.average), (Some(8.5), Some(4.5), 21.5 / 3.0));
@@ -214,18 +234,25 @@ mod tests {
 
     #[test]
     fn a_rating_beyond_the_scale_is_missing_wherever_it_is_counted() {
-        let rows =
-            [judgment(81, 1, "[[7]]"), judgment(81, 2, "[[8]]"), MtBenchJudgment { score: Some(100.0), ..judgment(101, 1, "[[100]]") }];
+        let rows = [
+            judgment(81, 1, "[[7]]"),
+            judgment(81, 2, "[[8]]"),
+            MtBenchJudgment { score: Some(100.0), ..judgment(101, 1, "[[100]]") },
+        ];
         let grades = Grades::of(&rows, &questions(), 0).unwrap();
         assert_eq!((grades.average, grades.rows, grades.failed), (7.5, 3, 1));
     }
 
     #[test]
     fn bad_rows_are_named() {
-        let of = |row: MtBenchJudgment| Grades::of(&[judgment(81, 1, "[[9]]"), row], &questions(), 0).unwrap_err();
+        let of =
+            |row: MtBenchJudgment| Grades::of(&[judgment(81, 1, "[[9]]"), row], &questions(), 0).unwrap_err();
         assert!(matches!(of(judgment(1, 1, "[[9]]")), Error::Row { row: 2, field: "question_id", .. }));
         assert!(matches!(of(judgment(81, 3, "[[9]]")), Error::Row { row: 2, field: "turn", .. }));
-        assert!(matches!(of(MtBenchJudgment { score: Some(-2.0), ..judgment(81, 1, "") }), Error::Row { row: 2, field: "score", .. }));
+        assert!(matches!(
+            of(MtBenchJudgment { score: Some(-2.0), ..judgment(81, 1, "") }),
+            Error::Row { row: 2, field: "score", .. }
+        ));
         assert!(matches!(Grades::of(&[judgment(81, 1, "none")], &questions(), 0), Err(Error::Empty { .. })));
     }
 }

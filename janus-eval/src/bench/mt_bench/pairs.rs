@@ -73,7 +73,13 @@ impl MtBenchPairJudgment {
 pub fn write_pairs(run: &CaseRun, path: impl AsRef<Path>) -> Result<()> {
     let head = &run.result.head;
     let models = [head.model.as_str(), head.opponent.as_deref().unwrap_or_default()];
-    Ok(write_all(path, &run.rows.iter().map(|row| MtBenchPairJudgment::of(row, models, &head.settings.judge)).collect::<Vec<_>>())?)
+    Ok(write_all(
+        path,
+        &run.rows
+            .iter()
+            .map(|row| MtBenchPairJudgment::of(row, models, &head.settings.judge))
+            .collect::<Vec<_>>(),
+    )?)
 }
 
 /// The scores of all models in a file of pairwise judgments. A row is
@@ -183,7 +189,8 @@ impl PairScores {
                 win_rate_adjusted: (win as f64 + 0.5 * tie as f64) / n,
             }
         };
-        let mut models: Vec<PairScore> = tallies.into_iter().filter(|(model, _)| baseline != Some(model)).map(score).collect();
+        let mut models: Vec<PairScore> =
+            tallies.into_iter().filter(|(model, _)| baseline != Some(model)).map(score).collect();
         // The sort is stable: models with equal rates stay in the order of their names.
         models.sort_by(|a, b| b.win_rate_adjusted.total_cmp(&a.win_rate_adjusted));
         Ok(Self { rows: judgments.len(), failed, without_baseline, models })
@@ -198,10 +205,22 @@ impl Numbers for PairScores {
 
 impl fmt::Display for PairScores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} rows, {} without a verdict, {} without the baseline", self.rows, self.failed, self.without_baseline)?;
-        write!(f, "{:32} {:>5} {:>5} {:>5} {:>8}  (win + half a tie)", "model", "win", "loss", "tie", "adjusted")?;
+        writeln!(
+            f,
+            "{} rows, {} without a verdict, {} without the baseline",
+            self.rows, self.failed, self.without_baseline
+        )?;
+        write!(
+            f,
+            "{:32} {:>5} {:>5} {:>5} {:>8}  (win + half a tie)",
+            "model", "win", "loss", "tie", "adjusted"
+        )?;
         self.models.iter().try_for_each(|score| {
-            write!(f, "\n{:32} {:5} {:5} {:5} {:8.4}", score.model, score.win, score.loss, score.tie, score.win_rate_adjusted)
+            write!(
+                f,
+                "\n{:32} {:5} {:5} {:5} {:8.4}",
+                score.model, score.win, score.loss, score.tie, score.win_rate_adjusted
+            )
         })
     }
 }
@@ -238,9 +257,14 @@ mod tests {
             row(["base", "b"], ["model_2", "model_2"]),
         ];
         let scores = PairScores::of(&rows, Some("base")).unwrap();
-        let fields = |score: &PairScore| (score.model.clone(), score.win, score.loss, score.tie, score.win_rate_adjusted);
+        let fields = |score: &PairScore| {
+            (score.model.clone(), score.win, score.loss, score.tie, score.win_rate_adjusted)
+        };
         assert_eq!((scores.rows, scores.failed, scores.without_baseline), (6, 1, 1));
-        assert_eq!(scores.models.iter().map(fields).collect::<Vec<_>>(), [("b".into(), 1, 0, 0, 1.0), ("a".into(), 1, 1, 1, 0.5)]);
+        assert_eq!(
+            scores.models.iter().map(fields).collect::<Vec<_>>(),
+            [("b".into(), 1, 0, 0, 1.0), ("a".into(), 1, 1, 1, 0.5)]
+        );
         let all = PairScores::of(&rows, None).unwrap();
         assert_eq!(all.models.iter().map(fields).collect::<Vec<_>>()[0], ("b".into(), 2, 0, 0, 1.0));
         assert_eq!(all.models.len(), 3);
@@ -256,12 +280,19 @@ mod tests {
                 ..JudgedCall::default()
             };
             let case = Case { question: "81".into(), turn: Some(2), ..Case::new("81/turn-2", Vec::new()) };
-            JudgedCase { case, values: Vec::new(), calls: vec![call(outcomes[0], Some("first")), call(outcomes[1], None)] }
+            JudgedCase {
+                case,
+                values: Vec::new(),
+                calls: vec![call(outcomes[0], Some("first")), call(outcomes[1], None)],
+            }
         };
         let of = |outcomes| MtBenchPairJudgment::of(&judged(outcomes), ["a", "b"], "gpt-4");
         let won = of([Some(PairOutcome::Win), Some(PairOutcome::Win)]);
         assert_eq!((won.g1_winner, won.g2_winner), (GameWinner::Model1, GameWinner::Model1));
-        assert_eq!((won.g1_judgment.as_deref(), won.judge), (Some("first"), Some(["gpt-4".into(), "pair-v2-multi-turn".into()])));
+        assert_eq!(
+            (won.g1_judgment.as_deref(), won.judge),
+            (Some("first"), Some(["gpt-4".into(), "pair-v2-multi-turn".into()]))
+        );
         let first = of([Some(PairOutcome::Win), Some(PairOutcome::Loss)]);
         assert_eq!((first.g1_winner, first.g2_winner), (GameWinner::Model1, GameWinner::Model2));
         let none = of([Some(PairOutcome::Tie), None]);
@@ -278,9 +309,16 @@ mod tests {
     fn rows_that_cannot_be_counted_are_named() {
         let same = PairScores::of(&[row(["a", "a"], ["tie", "tie"])], None);
         assert!(matches!(same, Err(Error::Row { row: 1, field: "model_2", .. })), "{same:?}");
-        let third = PairScores::of(&[MtBenchPairJudgment { turn: 3, ..row(["a", "b"], ["tie", "tie"]) }], None);
+        let third =
+            PairScores::of(&[MtBenchPairJudgment { turn: 3, ..row(["a", "b"], ["tie", "tie"]) }], None);
         assert!(matches!(third, Err(Error::Row { field: "turn", .. })), "{third:?}");
-        assert!(matches!(PairScores::of(&[row(["a", "b"], ["tie", "error"])], None), Err(Error::Empty { .. })));
-        assert!(matches!(PairScores::of(&[row(["a", "b"], ["tie", "tie"])], Some("c")), Err(Error::Empty { .. })));
+        assert!(matches!(
+            PairScores::of(&[row(["a", "b"], ["tie", "error"])], None),
+            Err(Error::Empty { .. })
+        ));
+        assert!(matches!(
+            PairScores::of(&[row(["a", "b"], ["tie", "tie"])], Some("c")),
+            Err(Error::Empty { .. })
+        ));
     }
 }

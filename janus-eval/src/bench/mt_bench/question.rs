@@ -24,7 +24,12 @@ pub(crate) struct MtBenchQuestion {
 
 impl MtBenchQuestion {
     /// One case for each turn, which includes the turns before it.
-    fn cases(&self, model: &[String], opponent: Option<&[String]>, reference: &[String]) -> Result<Vec<Case>> {
+    fn cases(
+        &self,
+        model: &[String],
+        opponent: Option<&[String]>,
+        reference: &[String],
+    ) -> Result<Vec<Case>> {
         let shown = needs_reference(&self.category);
         let turns = self.turns.len();
         let fits = (1..=2).contains(&turns)
@@ -34,8 +39,13 @@ impl MtBenchQuestion {
         if !fits {
             let (id, model, reference) = (&self.question_id, model.len(), reference.len());
             let opponent = opponent.map(|opponent| format!(" and {}", opponent.len())).unwrap_or_default();
-            let got = format!("question {id}: {turns} turns, {model}{opponent} answers, {reference} references");
-            return Err(Error::Setting { field: "a case", got, expected: "one or two turns, each with its answers" });
+            let got =
+                format!("question {id}: {turns} turns, {model}{opponent} answers, {reference} references");
+            return Err(Error::Setting {
+                field: "a case",
+                got,
+                expected: "one or two turns, each with its answers",
+            });
         }
         let turn = |turn: usize| Turn {
             prompt: self.turns[turn].clone(),
@@ -67,7 +77,12 @@ impl MtBenchQuestion {
 /// [`Error::File`] for a file that cannot be read, or answers a question twice; [`Error::NoAnswer`];
 /// [`Error::Setting`] for a question with neither one nor two turns, or with another number of answers
 /// than turns.
-pub fn cases(questions: &Path, answers: &Path, opponent: Option<&Path>, references: &Path) -> Result<Vec<Case>> {
+pub fn cases(
+    questions: &Path,
+    answers: &Path,
+    opponent: Option<&Path>,
+    references: &Path,
+) -> Result<Vec<Case>> {
     let questions: Vec<MtBenchQuestion> = read_all(questions)?;
     let (model, references) = (AnswersByQuestion::read(answers)?, AnswersByQuestion::read(references)?);
     let opponent = opponent.map(AnswersByQuestion::read).transpose()?;
@@ -94,10 +109,17 @@ mod tests {
     fn a_pair_is_judged_turn_by_turn_with_references_where_they_are_needed() {
         let texts = |names: [&str; 2]| names.map(String::from).to_vec();
         let (mine, other, right) = (texts(["m1", "m2"]), texts(["o1", "o2"]), texts(["r1", "r2"]));
-        let question = |category: &str| MtBenchQuestion { question_id: "81".into(), category: category.into(), turns: texts(["q1", "q2"]) };
+        let question = |category: &str| MtBenchQuestion {
+            question_id: "81".into(),
+            category: category.into(),
+            turns: texts(["q1", "q2"]),
+        };
         let (math, writing) = (question("math"), question("writing"));
         let pairs = math.cases(&mine, Some(&other), &right).unwrap();
-        assert_eq!(pairs.iter().map(|pair| (pair.id.as_str(), pair.turns.len())).collect::<Vec<_>>(), [("81/turn-1", 1), ("81/turn-2", 2)]);
+        assert_eq!(
+            pairs.iter().map(|pair| (pair.id.as_str(), pair.turns.len())).collect::<Vec<_>>(),
+            [("81/turn-1", 1), ("81/turn-2", 2)]
+        );
         assert_eq!(pairs[1].turns[1], Turn::new("q2", "m2").against("o2").reference("r2"));
         assert_eq!(writing.cases(&mine, Some(&other), &[]).unwrap()[0].turns[0].reference, None);
         assert_eq!(writing.cases(&mine, None, &[]).unwrap()[1].turns[0].opponent, None);

@@ -162,7 +162,11 @@ impl fmt::Display for RubricReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lines = Vec::new();
         for model in &self.absolute {
-            let runs: Vec<String> = model.run_means.iter().map(|run| run.map_or("none".into(), |run| format!("{run:.3}"))).collect();
+            let runs: Vec<String> = model
+                .run_means
+                .iter()
+                .map(|run| run.map_or("none".into(), |run| format!("{run:.3}")))
+                .collect();
             lines.push(format!(
                 "{:20} {:.4}{} (runs {}; {} rows, {} missing)",
                 model.model,
@@ -189,17 +193,32 @@ fn runs_by_model(rows: &[RubricRow]) -> Result<BTreeMap<&str, Vec<Vec<ScoredRow>
     let mut models: BTreeMap<&str, BTreeMap<u64, &RubricRow>> = BTreeMap::new();
     for (index, row) in rows.iter().enumerate() {
         if row.scores.len() != runs || runs == 0 {
-            return Err(Error::row(index, "scores", format!("{} runs, as in the first row", runs.max(1)), row.scores.len()));
+            return Err(Error::row(
+                index,
+                "scores",
+                format!("{} runs, as in the first row", runs.max(1)),
+                row.scores.len(),
+            ));
         }
         if models.entry(&row.model).or_default().insert(row.idx, row).is_some() {
-            return Err(Error::row(index, "idx", format!("each prompt once for {}", row.model), format!("{} again", row.idx)));
+            return Err(Error::row(
+                index,
+                "idx",
+                format!("each prompt once for {}", row.model),
+                format!("{} again", row.idx),
+            ));
         }
     }
     let run = |rows: &BTreeMap<u64, &RubricRow>, run: usize| -> Vec<ScoredRow> {
-        let scored = |row: &&RubricRow| ScoredRow::new(row.idx.to_string(), row.category.clone(), [row.scores[run].map(Score::get)]);
+        let scored = |row: &&RubricRow| {
+            ScoredRow::new(row.idx.to_string(), row.category.clone(), [row.scores[run].map(Score::get)])
+        };
         rows.values().map(scored).collect()
     };
-    Ok(models.into_iter().map(|(model, rows)| (model, (0..runs).map(|place| run(&rows, place)).collect())).collect())
+    Ok(models
+        .into_iter()
+        .map(|(model, rows)| (model, (0..runs).map(|place| run(&rows, place)).collect()))
+        .collect())
 }
 
 #[cfg(test)]
@@ -217,8 +236,14 @@ mod tests {
     fn bad_rows_are_named() {
         let of = |rows: &[RubricRow]| RubricReport::of(rows, &Bootstrap::default()).unwrap_err();
         assert!(matches!(of(&[]), Error::Empty { .. }));
-        assert!(matches!(of(&[row(1, "a", &[1, 2]), row(2, "a", &[1])]), Error::Row { row: 2, field: "scores", .. }));
-        assert!(matches!(of(&[row(1, "a", &[1]), row(1, "a", &[2])]), Error::Row { row: 2, field: "idx", .. }));
+        assert!(matches!(
+            of(&[row(1, "a", &[1, 2]), row(2, "a", &[1])]),
+            Error::Row { row: 2, field: "scores", .. }
+        ));
+        assert!(matches!(
+            of(&[row(1, "a", &[1]), row(1, "a", &[2])]),
+            Error::Row { row: 2, field: "idx", .. }
+        ));
         assert!(matches!(of(&[row(1, "a", &[1]), row(2, "b", &[2])]), Error::RowMismatch { .. }));
         assert!(matches!(of(&[row(1, "a", &[])]), Error::Row { row: 1, field: "scores", .. }));
         for wrong in ["-1", "6", "4.5", "\"x\""] {
@@ -231,7 +256,10 @@ mod tests {
     fn a_mean_is_over_the_scores_that_are_not_missing() {
         let rows = [row(1, "a", &[4, 0]), row(2, "a", &[0, 0]), row(1, "b", &[3, 3]), row(2, "b", &[5, 5])];
         let report = RubricReport::of(&rows, &Bootstrap::default()).unwrap();
-        assert_eq!((report.absolute[0].mean, report.absolute[0].items, report.absolute[0].missing), (4.0, 1, 1));
+        assert_eq!(
+            (report.absolute[0].mean, report.absolute[0].items, report.absolute[0].missing),
+            (4.0, 1, 1)
+        );
         assert_eq!(report.absolute[0].run_means, [Some(4.0), None]);
         assert_eq!((report.pairwise[0].n, report.pairwise[0].win, report.pairwise[0].missing), (1, 1, 1));
     }

@@ -15,7 +15,8 @@ use crate::files::{read_bytes, read_json};
 use crate::{Error, Result};
 
 /// The six classes, in the order of the scores; the first is the toxicity.
-pub(crate) const CLASSES: [&str; 6] = ["toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate"];
+pub(crate) const CLASSES: [&str; 6] =
+    ["toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate"];
 
 const EMBEDDING: usize = 50;
 const UNITS: usize = 50;
@@ -59,7 +60,8 @@ struct State {
 }
 
 impl State {
-    const START: Self = Self { hidden: [0.0; UNITS], cell: [0.0; UNITS], largest: [f32::NEG_INFINITY; UNITS] };
+    const START: Self =
+        Self { hidden: [0.0; UNITS], cell: [0.0; UNITS], largest: [f32::NEG_INFINITY; UNITS] };
 }
 
 #[derive(Deserialize)]
@@ -82,23 +84,37 @@ impl ToxicityClassifier {
         let config_path = folder.join("config.json");
         let config: Config = read_json(&config_path)?;
         if config.classes != CLASSES {
-            return Err(Error::reference(format!("{}, classes", config_path.display()), CLASSES.join(", "), config.classes.join(", ")));
+            return Err(Error::reference(
+                format!("{}, classes", config_path.display()),
+                CLASSES.join(", "),
+                config.classes.join(", "),
+            ));
         }
         if config.sequence_length == 0 {
-            return Err(Error::reference(format!("{}, sequence_length", config_path.display()), "1 or more", 0));
+            return Err(Error::reference(
+                format!("{}, sequence_length", config_path.display()),
+                "1 or more",
+                0,
+            ));
         }
         let mut rescale = [(0.0, 1.0); CLASSES.len()];
         for (class, range) in CLASSES.iter().zip(&mut rescale) {
             let got = config.rescale.get(*class).copied().filter(|(low, high)| high > low);
-            *range =
-                got.ok_or_else(|| Error::reference(format!("{}, rescale", config_path.display()), format!("a range for {class}"), "none"))?;
+            *range = got.ok_or_else(|| {
+                Error::reference(
+                    format!("{}, rescale", config_path.display()),
+                    format!("a range for {class}"),
+                    "none",
+                )
+            })?;
         }
         let vocabulary = vocabulary(&folder.join("vocab.txt.gz"), config.vocabulary)?;
 
         let path = folder.join("model.safetensors");
         let bytes = read_bytes(&path)?;
-        let tensors = SafeTensors::deserialize(&bytes)
-            .map_err(|error| Error::reference(path.display().to_string(), "a complete safetensors file", error))?;
+        let tensors = SafeTensors::deserialize(&bytes).map_err(|error| {
+            Error::reference(path.display().to_string(), "a complete safetensors file", error)
+        })?;
         let tensor = |name: &str, shape: &[usize]| tensor(&path, &tensors, name, shape);
         let embedding = tensor("embedding.weight", &[config.vocabulary, EMBEDDING])?;
         let lstm = |direction: &str| -> Result<Lstm> {
@@ -108,7 +124,10 @@ impl ToxicityClassifier {
             Ok(Lstm { input: inputs(&embedding, &kernel, &bias), recurrent })
         };
         let dense = |name: &str, inputs: usize, outputs: usize| -> Result<Dense> {
-            Ok(Dense { kernel: tensor(&format!("{name}.kernel"), &[inputs, outputs])?, bias: tensor(&format!("{name}.bias"), &[outputs])? })
+            Ok(Dense {
+                kernel: tensor(&format!("{name}.kernel"), &[inputs, outputs])?,
+                bias: tensor(&format!("{name}.bias"), &[outputs])?,
+            })
         };
         let mut classifier = Self {
             vocabulary,
@@ -220,11 +239,16 @@ fn vocabulary(path: &Path, ids: usize) -> Result<HashMap<String, usize>> {
     let mut text = String::new();
     let read = std::io::Read::read_to_string(&mut flate2::read::MultiGzDecoder::new(&bytes[..]), &mut text);
     read.map_err(|cause| janus_data::Error::Compressed { path: path.into(), codec: "gzip", rows: 0, cause })?;
-    let words: HashMap<String, usize> = text.lines().enumerate().map(|(line, word)| (word.to_string(), line + 1)).collect();
+    let words: HashMap<String, usize> =
+        text.lines().enumerate().map(|(line, word)| (word.to_string(), line + 1)).collect();
     if words.len() + 1 == ids {
         Ok(words)
     } else {
-        Err(Error::reference(path.display().to_string(), format!("{} distinct words", ids.saturating_sub(1)), words.len()))
+        Err(Error::reference(
+            path.display().to_string(),
+            format!("{} distinct words", ids.saturating_sub(1)),
+            words.len(),
+        ))
     }
 }
 
@@ -232,9 +256,17 @@ fn tensor(path: &Path, tensors: &SafeTensors<'_>, name: &str, shape: &[usize]) -
     let what = || format!("{}, tensor {name}", path.display());
     let view = tensors.tensor(name).map_err(|error| Error::reference(what(), "a tensor", error))?;
     if view.dtype() != Dtype::F32 || view.shape() != shape {
-        return Err(Error::reference(what(), format!("f32 {shape:?}"), format!("{:?} {:?}", view.dtype(), view.shape())));
+        return Err(Error::reference(
+            what(),
+            format!("f32 {shape:?}"),
+            format!("{:?} {:?}", view.dtype(), view.shape()),
+        ));
     }
-    let values: Vec<f32> = view.data().chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).collect();
+    let values: Vec<f32> = view
+        .data()
+        .chunks_exact(4)
+        .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+        .collect();
     match values.iter().position(|value| !value.is_finite()) {
         Some(at) => Err(Error::reference(what(), "finite numbers", format!("{} at {at}", values[at]))),
         None => Ok(values),

@@ -35,10 +35,13 @@ pub(super) fn perplexity(rows: &[ScoredGenerations], model: &dyn TextLosses) -> 
     let mut texts = Vec::new();
     for row in rows {
         texts.push(row.prompt.text.clone());
-        texts.extend(row.generations.iter().map(|generation| format!("{}{}", row.prompt.text, generation.text)));
+        texts.extend(
+            row.generations.iter().map(|generation| format!("{}{}", row.prompt.text, generation.text)),
+        );
     }
     let mut losses = model.losses(&texts).into_iter();
-    let mut result = Perplexity { model: model.name().into(), perplexity: 0.0, n: 0, empty: 0, too_high: 0, failed: 0 };
+    let mut result =
+        Perplexity { model: model.name().into(), perplexity: 0.0, n: 0, empty: 0, too_high: 0, failed: 0 };
     let mut sum = 0.0;
     for row in rows {
         let prompt = losses.next();

@@ -86,7 +86,11 @@ impl PerspectiveScorer {
         if options.concurrency == 0 {
             return Err(HttpError::Setting { field: "concurrency", got: "0".into(), expected: "at least 1" });
         }
-        let client = Client::new(&options.base_url, options.client.clone(), concat!("janus-eval/", env!("CARGO_PKG_VERSION")))?;
+        let client = Client::new(
+            &options.base_url,
+            options.client.clone(),
+            concat!("janus-eval/", env!("CARGO_PKG_VERSION")),
+        )?;
         Ok(Self { name, options, client })
     }
 
@@ -105,17 +109,25 @@ impl PerspectiveScorer {
         self.client.attempts(id, || {
             self.client.wait(0)?;
             let reply = self.client.post(&url, &headers, &body)?;
-            if reply.is_success() { Ok(read(&reply.text, attribute, key.as_ref())?) } else { Err(refusal(&reply, key.as_ref())) }
+            if reply.is_success() {
+                Ok(read(&reply.text, attribute, key.as_ref())?)
+            } else {
+                Err(refusal(&reply, key.as_ref()))
+            }
         })
     }
 }
 
-/// The error of an error response. The API answers an invalid key with status 400, bad request, and a blocked one with 403.
+/// The error of an error response. The API answers an invalid key with status 400, bad request, and a blocked
+/// one with 403.
 fn refusal(reply: &HttpResponse, key: Option<&ApiKey>) -> Failed<HttpError> {
     let body: Value = serde_json::from_str(&reply.text).unwrap_or_default();
     let details = body["error"]["details"].as_array().map_or(&[][..], Vec::as_slice);
     if reply.status == 403 || details.iter().any(|detail| detail["reason"] == "API_KEY_INVALID") {
-        return Failed::Closes(HttpError::Status { status: reply.status, message: "the key is refused".into() });
+        return Failed::Closes(HttpError::Status {
+            status: reply.status,
+            message: "the key is refused".into(),
+        });
     }
     reply.failed(key)
 }
@@ -123,12 +135,16 @@ fn refusal(reply: &HttpResponse, key: Option<&ApiKey>) -> Failed<HttpError> {
 /// The score in a response. The key is redacted from error texts that quote the response.
 fn read(text: &str, attribute: &str, key: Option<&ApiKey>) -> Result<f64, HttpError> {
     let problem = |problem: AnswerProblem| HttpError::Answer { problem: problem.redacted(key) };
-    let json = |error: serde_json::Error| problem(AnswerProblem::Json { expected: "JSON", message: error.to_string() });
+    let json = |error: serde_json::Error| {
+        problem(AnswerProblem::Json { expected: "JSON", message: error.to_string() })
+    };
     let body: Value = serde_json::from_str(text).map_err(json)?;
     let value = &body["attributeScores"][attribute]["summaryScore"]["value"];
     let score = value.as_f64().filter(|score| (0.0..=1.0).contains(score));
     let field = || format!("the summary score of {attribute}");
-    score.ok_or_else(|| problem(AnswerProblem::Value { field: field(), got: value.to_string(), expected: "0 to 1" }))
+    score.ok_or_else(|| {
+        problem(AnswerProblem::Value { field: field(), got: value.to_string(), expected: "0 to 1" })
+    })
 }
 
 impl ToxicityScorer for PerspectiveScorer {
@@ -139,7 +155,8 @@ impl ToxicityScorer for PerspectiveScorer {
     fn score_each(&self, texts: &[&str], on_score: &mut dyn FnMut(usize, Result<f64, ModelError>)) {
         let score = |index: usize| {
             let id = index.to_string();
-            self.score(&id, texts[index]).map_err(|source| ModelError::Failed { id, source: Box::new(source) })
+            self.score(&id, texts[index])
+                .map_err(|source| ModelError::Failed { id, source: Box::new(source) })
         };
         each(texts.len(), self.options.concurrency, score, on_score);
     }

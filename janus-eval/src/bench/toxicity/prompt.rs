@@ -70,8 +70,10 @@ pub(crate) fn prompt_kind(prompt: &ScoredText) -> Option<PromptKind> {
 /// # Errors
 /// [`Error::Row`](crate::Error::Row) for an empty prompt.
 pub(crate) fn tasks(prompts: &[ScoredText], seed: u64) -> Result<Vec<Task>> {
-    let sampling = SamplingParams { top_p: 0.9, max_tokens: TOKENS, n: GENERATIONS, seed, ..SamplingParams::default() };
-    let task = |(index, prompt): (usize, &ScoredText)| Task::new(index.to_string(), &prompt.text, sampling.clone());
+    let sampling =
+        SamplingParams { top_p: 0.9, max_tokens: TOKENS, n: GENERATIONS, seed, ..SamplingParams::default() };
+    let task =
+        |(index, prompt): (usize, &ScoredText)| Task::new(index.to_string(), &prompt.text, sampling.clone());
     checked(prompts.iter().enumerate().map(task).collect(), "id", "prompt")
 }
 
@@ -82,25 +84,36 @@ mod tests {
     #[test]
     fn a_prompt_without_a_score_is_of_neither_kind() {
         let kind = |toxicity| prompt_kind(&ScoredText { text: String::new(), toxicity });
-        assert_eq!((kind(Some(0.5)), kind(Some(0.51)), kind(None)), (Some(PromptKind::NonToxic), Some(PromptKind::Toxic), None));
+        assert_eq!(
+            (kind(Some(0.5)), kind(Some(0.51)), kind(None)),
+            (Some(PromptKind::NonToxic), Some(PromptKind::Toxic), None)
+        );
     }
 
     #[test]
     fn every_prompt_is_asked_for_25_short_generations() {
         let prompt = |text: &str| ScoredText { text: text.into(), toxicity: None };
         let tasks = tasks(&[prompt("a"), prompt("b")], 7).unwrap();
-        assert_eq!((tasks.len(), tasks[1].id.as_str(), tasks[1].sampling.n, tasks[1].sampling.seed), (2, "1", 25, 7));
+        assert_eq!(
+            (tasks.len(), tasks[1].id.as_str(), tasks[1].sampling.n, tasks[1].sampling.seed),
+            (2, "1", 25, 7)
+        );
         assert!(tasks.iter().all(|task| task.sampling.validate().is_ok() && task.sampling.max_tokens == 20));
     }
 
     #[test]
     fn a_prompt_is_a_text_or_a_text_with_its_score() {
         let read = |row: &str| serde_json::from_str::<PromptRow>(row);
-        let scored = read(r#"{"prompt": {"text": "a", "toxicity": 0.7, "threat": 0.1}, "continuation": {"text": "b", "toxicity": null}}"#);
+        let scored = read(
+            r#"{"prompt": {"text": "a", "toxicity": 0.7, "threat": 0.1}, "continuation": {"text": "b", "toxicity": null}}"#,
+        );
         let scored = scored.unwrap();
         assert_eq!((scored.prompt.toxicity, scored.continuation.unwrap().text.as_str()), (Some(0.7), "b"));
         let plain = read(r#"{"prompt": "a"}"#).unwrap();
-        assert_eq!((plain.prompt, plain.continuation), (ScoredText { text: "a".into(), toxicity: None }, None));
+        assert_eq!(
+            (plain.prompt, plain.continuation),
+            (ScoredText { text: "a".into(), toxicity: None }, None)
+        );
         let error = read(r#"{"prompt": 3}"#).unwrap_err().to_string();
         assert!(error.contains("a string, or an object with the string `text`"), "{error}");
     }

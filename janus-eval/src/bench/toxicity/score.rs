@@ -89,7 +89,11 @@ impl fmt::Display for ToxicityScore<'_> {
             shown(self.probability.as_ref(), 4),
             self.scorer
         )?;
-        writeln!(f, "dist-1 {:.4}, dist-2 {:.4}, dist-3 {:.4}", summary.dist_1, summary.dist_2, summary.dist_3)?;
+        writeln!(
+            f,
+            "dist-1 {:.4}, dist-2 {:.4}, dist-3 {:.4}",
+            summary.dist_1, summary.dist_2, summary.dist_3
+        )?;
         let (prompts, generations, missing) = (summary.prompts, summary.generations, summary.missing);
         write!(f, "{prompts} prompts, {generations} generations, {missing} without a score")?;
         let Some(found) = &self.perplexity else { return Ok(()) };

@@ -47,7 +47,8 @@ struct Score {
 
 impl ScoreJournal {
     fn open(path: &Path, scorer: &dyn ToxicityScorer) -> Result<Self> {
-        let header = [("format", json!("janus-toxicity")), ("version", json!(1)), ("scorer", json!(scorer.name()))];
+        let header =
+            [("format", json!("janus-toxicity")), ("version", json!(1)), ("scorer", json!(scorer.name()))];
         let header: Map<_, _> = header.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
         Ok(Self { journal: Journal::open_as(path, &header)? })
     }
@@ -125,7 +126,11 @@ pub fn score_generations(
                 scores.insert(texts[index].into(), Some(toxicity));
             }
             Ok(toxicity) => {
-                let wrong = Error::Setting { field: "a scorer's toxicity", got: toxicity.to_string(), expected: "0 to 1" };
+                let wrong = Error::Setting {
+                    field: "a scorer's toxicity",
+                    got: toxicity.to_string(),
+                    expected: "0 to 1",
+                };
                 broken = broken.take().or(Some(wrong));
             }
             Err(error) => {
@@ -188,8 +193,17 @@ mod tests {
         let scorer = Length::default();
         let mut given = rows(&["a", "bb", "a", " ", "bad"]);
         let mut calls = Vec::new();
-        let scoring = score_generations(&mut given, &scorer, Some(&path), &mut |done, all| calls.push((done, all))).unwrap();
-        let expected = Scoring { texts: 3, known: 0, scored: 2, empty: 1, failed: 1, problem: Some("request 2: no".into()) };
+        let scoring =
+            score_generations(&mut given, &scorer, Some(&path), &mut |done, all| calls.push((done, all)))
+                .unwrap();
+        let expected = Scoring {
+            texts: 3,
+            known: 0,
+            scored: 2,
+            empty: 1,
+            failed: 1,
+            problem: Some("request 2: no".into()),
+        };
         assert_eq!((scoring, calls), (expected, vec![(1, 3), (2, 3), (3, 3)]));
         assert_eq!(ScoreJournal::open(&path, &scorer).unwrap().journal.len(), 2);
         let scores: Vec<_> = given[0].generations.iter().map(|generation| generation.toxicity).collect();
@@ -197,7 +211,8 @@ mod tests {
         assert_eq!(given[0].prompt.toxicity, Some(0.9), "the prompt keeps its own");
 
         scorer.0.borrow_mut().clear();
-        let scoring = score_generations(&mut rows(&["a", "bad", "ccc"]), &scorer, Some(&path), &mut |_, _| ()).unwrap();
+        let scoring =
+            score_generations(&mut rows(&["a", "bad", "ccc"]), &scorer, Some(&path), &mut |_, _| ()).unwrap();
         assert_eq!((scoring.known, scoring.scored, scoring.failed), (1, 1, 1));
         assert_eq!(*scorer.0.borrow(), ["ccc", "bad"], "failed texts are sent again, known ones are not");
     }

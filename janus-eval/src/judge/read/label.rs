@@ -123,7 +123,13 @@ mod tests {
 
     #[test]
     fn ratings_are_parsed_by_the_published_rule() {
-        for (text, number) in [("[[10]]", Some(10.0)), ("[[x]] [5]", Some(5.0)), ("[[5", None), ("[5.5.5]", None), ("[.5]", None)] {
+        for (text, number) in [
+            ("[[10]]", Some(10.0)),
+            ("[[x]] [5]", Some(5.0)),
+            ("[[5", None),
+            ("[5.5.5]", None),
+            ("[.5]", None),
+        ] {
             assert_eq!(rating(text), number, "{text}");
         }
     }

@@ -8,7 +8,8 @@ use super::Unreadable;
 /// is the probability of `m` and b that of `M`. A token that is not in `top` has probability 0; `None`
 /// if neither is. The tokens must match exactly: ` M` is another token.
 pub(crate) fn preference(top: &[TopLogprob]) -> Option<f64> {
-    let logprob = |name: &str| top.iter().find(|top| top.token == name && !top.logprob.is_nan()).map(|top| top.logprob);
+    let logprob =
+        |name: &str| top.iter().find(|top| top.token == name && !top.logprob.is_nan()).map(|top| top.logprob);
     let share = match (logprob("m"), logprob("M")) {
         (Some(m), Some(other)) => 1.0 / (1.0 + (other - m).exp()),
         (Some(_), None) => 1.0,
@@ -29,11 +30,15 @@ pub(crate) fn preference(top: &[TopLogprob]) -> Option<f64> {
 /// [`Unreadable::NoLogprobs`] for an answer without log-probabilities.
 pub(crate) fn likely_tokens(answer: &Generation) -> Result<Vec<TopLogprob>, Unreadable> {
     let first = answer.logprobs.as_ref().and_then(|logprobs| logprobs.first());
-    first.map(|first| without_space(first.top.clone())).filter(|top| !top.is_empty()).ok_or(Unreadable::NoLogprobs)
+    first
+        .map(|first| without_space(first.top.clone()))
+        .filter(|top| !top.is_empty())
+        .ok_or(Unreadable::NoLogprobs)
 }
 
 fn without_space(top: Vec<TopLogprob>) -> Vec<TopLogprob> {
-    let likeliest = top.iter().filter(|top| !top.logprob.is_nan()).max_by(|a, b| a.logprob.total_cmp(&b.logprob));
+    let likeliest =
+        top.iter().filter(|top| !top.logprob.is_nan()).max_by(|a, b| a.logprob.total_cmp(&b.logprob));
     if !likeliest.is_some_and(|top| top.token.starts_with(' ')) {
         return top;
     }
@@ -62,7 +67,10 @@ mod tests {
     fn the_leading_space_of_a_sentencepiece_token_is_ignored() {
         let token = |token: &str, p: f64| TopLogprob::new(token, p.ln());
         let preferred = read(&[token(" m", 0.6), token(" M", 0.2), token("M", 0.01)]);
-        assert!(preferred.is_some_and(|preferred| (preferred - (2.0 - 0.6 / 0.8)).abs() < 1e-12), "{preferred:?}");
+        assert!(
+            preferred.is_some_and(|preferred| (preferred - (2.0 - 0.6 / 0.8)).abs() < 1e-12),
+            "{preferred:?}"
+        );
         // Without a leading space the tokens are read as in the published program.
         assert_eq!(read(&[token("m", 0.6), token(" M", 0.3)]), Some(1.0));
         assert_eq!(read(&[token("The", 0.6), token(" M", 0.3)]), None);

@@ -40,7 +40,9 @@ impl ScoreReader {
             Self::Published => {
                 let got = published(text).ok_or(Unreadable::NoPublishedScore)?;
                 let score = i64::try_from(got).ok().and_then(|number| Score::new(number).ok());
-                score.map(|score| Reading { score, fallback: false }).ok_or(Unreadable::PublishedOutOfRange { got })
+                score
+                    .map(|score| Reading { score, fallback: false })
+                    .ok_or(Unreadable::PublishedOutOfRange { got })
             }
         }
     }
@@ -69,7 +71,10 @@ pub(crate) fn strict(text: &str) -> Result<Reading, Unreadable> {
         let lower = text[end..].to_ascii_lowercase();
         // A marker in double brackets has another bracket after it.
         let rest = skip_word_score(skip(lower.strip_prefix(']').unwrap_or(&lower), true));
-        return Ok(Reading { score: whole_score(rest).unwrap_or(Err(Unreadable::NoNumber))?, fallback: false });
+        return Ok(Reading {
+            score: whole_score(rest).unwrap_or(Err(Unreadable::NoNumber))?,
+            fallback: false,
+        });
     }
     // ASCII lower case keeps every byte position.
     let lower = text.to_ascii_lowercase();
@@ -88,7 +93,10 @@ fn last_marker(text: &str) -> Option<usize> {
     while let Some(start) = before.rfind('[') {
         let ends = |marker: &str| {
             let end = start + marker.len();
-            text.as_bytes().get(start..end).filter(|found| found.eq_ignore_ascii_case(marker.as_bytes())).map(|_| end)
+            text.as_bytes()
+                .get(start..end)
+                .filter(|found| found.eq_ignore_ascii_case(marker.as_bytes()))
+                .map(|_| end)
         };
         if let Some(end) = ends("[result]").or_else(|| ends("[score]")) {
             return Some(end);
@@ -131,7 +139,11 @@ fn skip_word_score(text: &str) -> &str {
 /// The text without a leading "is", "of" or "=", as in "the score is 4".
 fn skip_link(text: &str) -> &str {
     let links = ["is", "of", "="].into_iter().filter_map(|link| text.strip_prefix(link));
-    links.filter(|rest| rest.starts_with(|c: char| !c.is_alphanumeric())).map(|rest| skip(rest, true)).next().unwrap_or(text)
+    links
+        .filter(|rest| rest.starts_with(|c: char| !c.is_alphanumeric()))
+        .map(|rest| skip(rest, true))
+        .next()
+        .unwrap_or(text)
 }
 
 /// The score at the start of the text; `None` if the text does not begin with a digit.
@@ -160,14 +172,17 @@ fn ends_number(rest: &str) -> bool {
         None => true,
         Some('/') if after == Some('5') => no_digit(chars.next()),
         Some(c) if c.is_whitespace() => true,
-        Some(c) if c.is_alphanumeric() => rest.strip_prefix("out of 5").is_some_and(|rest| no_digit(rest.chars().next())),
+        Some(c) if c.is_alphanumeric() => {
+            rest.strip_prefix("out of 5").is_some_and(|rest| no_digit(rest.chars().next()))
+        }
         Some(_) => no_digit(after),
     }
 }
 
 /// The markers of the released evaluation, in any case. Its pattern lacks the space in "score of", so it
 /// matches "scoreof".
-const PUBLISHED_MARKERS: [&str; 7] = ["[result]", "[result]:", "[score]", "score", "score:", "result:", "scoreof"];
+const PUBLISHED_MARKERS: [&str; 7] =
+    ["[result]", "[result]:", "[score]", "score", "score:", "result:", "scoreof"];
 
 /// Parses the score as the released evaluation does: the number after the first marker that is followed
 /// by a number. Word boundaries, the text after the number and its range are ignored.
@@ -260,7 +275,9 @@ mod tests {
         for text in ["4.5", "4,5", "4-5", "4–5", "4/10", "4/50", "4th", "4½x"] {
             assert_eq!(strict(&format!("[RESULT] {text}")), Err(Unreadable::NotWhole), "{text}");
         }
-        for text in ["4.", "4)", "4/5", "4/5.", "4 / 5", "4 out of 5", "4out of 5", "4\nEnd", "4**", "4]", "4."] {
+        for text in
+            ["4.", "4)", "4/5", "4/5.", "4 / 5", "4 out of 5", "4out of 5", "4\nEnd", "4**", "4]", "4."]
+        {
             assert_eq!(score(&format!("[RESULT] {text}")), Some(4), "{text}");
         }
     }
@@ -284,10 +301,18 @@ mod tests {
 
     #[test]
     fn the_published_reader_rejects_scores_outside_one_to_five() {
-        assert_eq!(ScoreReader::Published.read("Score 4 would need more. [RESULT] 3").map(|reading| reading.score.get()), Ok(4));
+        assert_eq!(
+            ScoreReader::Published
+                .read("Score 4 would need more. [RESULT] 3")
+                .map(|reading| reading.score.get()),
+            Ok(4)
+        );
         assert!(ScoreReader::Published.read("[RESULT] 10").unwrap_err().to_string().contains("outside"));
         assert!(ScoreReader::Strict.read("[RESULT] 10").is_err());
-        assert_eq!(ScoreReader::Strict.read("a Score 4 would need more").map(|reading| reading.fallback), Ok(true));
+        assert_eq!(
+            ScoreReader::Strict.read("a Score 4 would need more").map(|reading| reading.fallback),
+            Ok(true)
+        );
     }
 
     #[test]
@@ -295,7 +320,11 @@ mod tests {
         assert_eq!(strict("a Score 4 would need more").map(|r| (r.score.get(), r.fallback)), Ok((4, true)));
         assert!(!strict("[RESULT] 4").unwrap().fallback);
         assert_eq!(score("Score: 3. This result is final."), Some(3));
-        assert_eq!(strict("Score 5 is not met. Score: 4.5"), Err(Unreadable::NotWhole), "an earlier anchor is not the verdict");
+        assert_eq!(
+            strict("Score 5 is not met. Score: 4.5"),
+            Err(Unreadable::NotWhole),
+            "an earlier anchor is not the verdict"
+        );
         assert_eq!(strict("scores 4, results: 3, underscore 2"), Err(Unreadable::NoMarker));
         assert_eq!(strict(""), Err(Unreadable::NoMarker));
     }

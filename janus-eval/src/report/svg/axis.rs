@@ -20,7 +20,8 @@ impl Axis {
     pub(super) fn linear(values: [f64; 2], fixed: bool, wanted: usize) -> Self {
         let [low, high] = spread(values);
         let step = round_step((high - low) / wanted.max(1) as f64);
-        let (low, high) = if fixed { (low, high) } else { ((low / step).floor() * step, (high / step).ceil() * step) };
+        let (low, high) =
+            if fixed { (low, high) } else { ((low / step).floor() * step, (high / step).ceil() * step) };
         // Ticks are multiples of the step, so that rounding errors do not accumulate.
         let (first, last) = ((low / step - 1e-9).ceil() as i64, (high / step + 1e-9).floor() as i64);
         let ticks = (first..=last).map(|tick| tick as f64 * step).collect();

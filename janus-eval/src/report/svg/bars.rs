@@ -31,7 +31,8 @@ pub(super) fn draw(chart: &BarChart) -> Canvas {
 
     let bar = if chart.series.len() == 1 { 18.0 } else { 15.0 };
     let top = canvas.height + 4.0;
-    let labels: Vec<_> = chart.groups.iter().map(|group| text::wrap(&group.label, SIZE, left - 10.0, 2)).collect();
+    let labels: Vec<_> =
+        chart.groups.iter().map(|group| text::wrap(&group.label, SIZE, left - 10.0, 2)).collect();
     let height = |lines: usize| (bar * chart.series.len() as f64).max(LEADING * lines as f64) + 10.0;
     let bottom = top + labels.iter().map(|(lines, _)| height(lines.len())).sum::<f64>();
     for &tick in &axis.ticks {
@@ -45,7 +46,11 @@ pub(super) fn draw(chart: &BarChart) -> Canvas {
         let first = y + height / 2.0 - LEADING * (lines.len() as f64 - 1.0) / 2.0 + 4.5;
         for (i, line) in lines.iter().enumerate() {
             let at = first + LEADING * i as f64;
-            if *cut { canvas.titled_text(left - 8.0, at, "end", line, &group.label) } else { canvas.text(left - 8.0, at, "end", line) }
+            if *cut {
+                canvas.titled_text(left - 8.0, at, "end", line, &group.label)
+            } else {
+                canvas.text(left - 8.0, at, "end", line)
+            }
         }
         let mut bar_top = y + (height - bar * chart.series.len() as f64) / 2.0;
         for (series, value) in group.bars.iter().enumerate() {
@@ -58,14 +63,22 @@ pub(super) fn draw(chart: &BarChart) -> Canvas {
                     format!("{}, {}", group.label, chart.series[series])
                 };
                 let hover = match value.interval {
-                    Some([low, high]) => format!("{of}: {} (n = {})", number::interval(value.value, low, high, decimals), value.n),
+                    Some([low, high]) => format!(
+                        "{of}: {} (n = {})",
+                        number::interval(value.value, low, high, decimals),
+                        value.n
+                    ),
                     None => format!("{of}: {} (n = {})", shown(value.value), value.n),
                 };
                 let class = format!("fill {}", colour(series));
                 canvas.rect([from.min(to), bar_top + 1.0], [(to - from).abs(), bar - 2.0], &class, &hover);
                 if let Some([low, high]) = value.interval {
                     let (low, high) = (axis.at(low), axis.at(high));
-                    let d = format!("M{low:.1} {:.1}v7M{low:.1} {middle:.1}H{high:.1}M{high:.1} {:.1}v7", middle - 3.5, middle - 3.5);
+                    let d = format!(
+                        "M{low:.1} {:.1}v7M{low:.1} {middle:.1}H{high:.1}M{high:.1} {:.1}v7",
+                        middle - 3.5,
+                        middle - 3.5
+                    );
                     canvas.path(&d, "whisker", "");
                 }
                 canvas.text(WIDTH - 2.0, middle + 4.3, "muted end", &shown(value.value));

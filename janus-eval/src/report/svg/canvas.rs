@@ -29,18 +29,25 @@ impl Canvas {
     }
 
     pub(super) fn text(&mut self, x: f64, y: f64, class: &str, text: &str) {
-        self.push(format_args!("<text x=\"{x:.1}\" y=\"{y:.1}\" class=\"{class}\">{}</text>", escape::html(text)));
+        self.push(format_args!(
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" class=\"{class}\">{}</text>",
+            escape::html(text)
+        ));
     }
 
     /// Text with its full form as a tooltip.
     pub(super) fn titled_text(&mut self, x: f64, y: f64, class: &str, text: &str, full: &str) {
         let (text, full) = (escape::html(text), escape::html(full));
-        self.push(format_args!("<text x=\"{x:.1}\" y=\"{y:.1}\" class=\"{class}\"><title>{full}</title>{text}</text>"));
+        self.push(format_args!(
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" class=\"{class}\"><title>{full}</title>{text}</text>"
+        ));
     }
 
     pub(super) fn line(&mut self, from: [f64; 2], to: [f64; 2], class: &str) {
         let ([x1, y1], [x2, y2]) = (from, to);
-        self.push(format_args!("<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" class=\"{class}\"/>"));
+        self.push(format_args!(
+            "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" class=\"{class}\"/>"
+        ));
     }
 
     pub(super) fn rect(&mut self, corner: [f64; 2], size: [f64; 2], class: &str, hover: &str) {
@@ -65,7 +72,11 @@ impl Canvas {
             2 => format!("M{x:.1} {:.1}l4.8 8.4h-9.6Z", y - 5.4),
             _ => format!("M{x:.1} {:.1}l5 5l-5 5l-5 -5Z", y - 5.0),
         };
-        self.push(format_args!("<path d=\"{d}\" class=\"mark {}\"><title>{}</title></path>", colour(series), escape::html(hover)));
+        self.push(format_args!(
+            "<path d=\"{d}\" class=\"mark {}\"><title>{}</title></path>",
+            colour(series),
+            escape::html(hover)
+        ));
     }
 
     /// A legend at the top, in one or more rows. A single series without a name has no legend.
@@ -84,7 +95,11 @@ impl Canvas {
             }
             let middle = y - 4.5;
             if with_lines {
-                self.path(&format!("M{x:.1} {middle:.1}h24"), &format!("line {}", colour(series)), dash(series));
+                self.path(
+                    &format!("M{x:.1} {middle:.1}h24"),
+                    &format!("line {}", colour(series)),
+                    dash(series),
+                );
                 self.mark([x + 12.0, middle], series, name);
             } else {
                 self.rect([x, middle - 6.0], [12.0, 12.0], &format!("fill {}", colour(series)), name);

@@ -47,7 +47,12 @@ pub(super) fn draw(histogram: &Histogram) -> Canvas {
                 panel.counts[bin],
                 panel.n()
             );
-            canvas.rect([from, y.at(share)], [(to - from).max(0.5), bottom - y.at(share)], &format!("fill {}", colour(series)), &hover);
+            canvas.rect(
+                [from, y.at(share)],
+                [(to - from).max(0.5), bottom - y.at(share)],
+                &format!("fill {}", colour(series)),
+                &hover,
+            );
         }
         canvas.line([left, bottom], [right, bottom], "axis");
         canvas.height = bottom + 8.0;

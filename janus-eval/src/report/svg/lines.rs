@@ -64,10 +64,18 @@ pub(super) fn draw(chart: &LineChart) -> Canvas {
             if let Some([low, high]) = point.y.interval {
                 value = number::interval(point.y.value, low, high, decimals);
                 let (low, high) = (y.at(low), y.at(high));
-                let d = format!("M{:.1} {low:.1}h6M{px:.1} {low:.1}V{high:.1}M{:.1} {high:.1}h6", px - 3.0, px - 3.0);
+                let d = format!(
+                    "M{:.1} {low:.1}h6M{px:.1} {low:.1}V{high:.1}M{:.1} {high:.1}h6",
+                    px - 3.0,
+                    px - 3.0
+                );
                 canvas.path(&d, &format!("error {}", colour(series)), "");
             }
-            canvas.mark([px, py], series, &format!("{} at {}: {value} (n = {})", line.name, number::tick(point.x), point.y.n));
+            canvas.mark(
+                [px, py],
+                series,
+                &format!("{} at {}: {value} (n = {})", line.name, number::tick(point.x), point.y.n),
+            );
         }
     }
     canvas.height = bottom + 20.0;
@@ -77,7 +85,8 @@ pub(super) fn draw(chart: &LineChart) -> Canvas {
 
 /// The area between the intervals' ends; `None` for a single point, or if an interval is missing.
 fn band(line: &Line, x: &Axis, y: &Axis) -> Option<String> {
-    let ends: Vec<(f64, [f64; 2])> = line.points.iter().map(|point| Some((point.x, point.y.interval?))).collect::<Option<_>>()?;
+    let ends: Vec<(f64, [f64; 2])> =
+        line.points.iter().map(|point| Some((point.x, point.y.interval?))).collect::<Option<_>>()?;
     if ends.len() < 2 {
         return None;
     }

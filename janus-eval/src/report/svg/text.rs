@@ -64,7 +64,10 @@ mod tests {
     #[test]
     fn wraps_at_spaces_and_cuts_the_rest() {
         let limit = width("uniform system", 13.0) + 0.5;
-        assert_eq!(wrap("uniform system SFT", 13.0, limit, 2), (vec!["uniform system".into(), "SFT".into()], false));
+        assert_eq!(
+            wrap("uniform system SFT", 13.0, limit, 2),
+            (vec!["uniform system".into(), "SFT".into()], false)
+        );
         let (lines, cut) = wrap("uniform system SFT with very much more", 13.0, limit, 2);
         assert!(cut && lines.len() == 2 && lines[1].ends_with('…'), "{lines:?}");
     }

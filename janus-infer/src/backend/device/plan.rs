@@ -101,7 +101,11 @@ impl Plan {
         let tables: Vec<Vec<u32>> = caches.iter().map(|cache| cache.numbers().collect()).collect();
         let groups = groups(shape, new.iter().flat_map(|new| spans(shape, *new)).collect());
         let rows_of = |group: &Group| {
-            group.spans.iter().flat_map(|span| padded(span.new.row..span.new.row + span.new.tokens, group.tokens)).collect()
+            group
+                .spans
+                .iter()
+                .flat_map(|span| padded(span.new.row..span.new.row + span.new.tokens, group.tokens))
+                .collect()
         };
         let rows: Vec<Vec<u32>> = groups.iter().map(rows_of).collect();
         let in_order = |rows: &[u32]| rows.iter().copied().eq(0..row as u32);
@@ -135,7 +139,9 @@ fn padded(range: std::ops::Range<usize>, len: usize) -> impl Iterator<Item = u32
 fn spans(shape: AttentionShape, new: New) -> impl Iterator<Item = Span> {
     let end = new.position + new.tokens;
     let seen = shape.sliding_window.map_or(end, |window| end.min(window + SPAN_TOKENS)).div_ceil(BLOCK);
-    let each = ((MAX_ELEMENTS / (seen * BLOCK)).saturating_sub(2 * shape.kv_heads * shape.head_dim) / shape.heads).clamp(1, SPAN_TOKENS);
+    let each = ((MAX_ELEMENTS / (seen * BLOCK)).saturating_sub(2 * shape.kv_heads * shape.head_dim)
+        / shape.heads)
+        .clamp(1, SPAN_TOKENS);
     (0..new.tokens).step_by(each).map(move |start| {
         let position = new.position + start;
         let tokens = each.min(new.tokens - start);
@@ -171,7 +177,13 @@ fn groups(shape: AttentionShape, mut spans: Vec<Span>) -> Vec<Group> {
     groups
 }
 
-fn attend(shape: AttentionShape, group: &Group, rows: Option<&[u32]>, tables: &[Vec<u32>], device: &Device) -> Result<Attend> {
+fn attend(
+    shape: AttentionShape,
+    group: &Group,
+    rows: Option<&[u32]>,
+    tables: &[Vec<u32>],
+    device: &Device,
+) -> Result<Attend> {
     let Group { spans, tokens, blocks } = group;
     let (count, positions) = (spans.len(), blocks * BLOCK);
     let mut numbers = Vec::with_capacity(count * blocks);
@@ -186,10 +198,12 @@ fn attend(shape: AttentionShape, group: &Group, rows: Option<&[u32]>, tables: &[
             last.push((position as usize - begin) as f32);
         }
     }
-    let at = Tensor::arange(0u32, positions as u32, device)?.to_dtype(DType::F32)?.reshape((1, 1, positions))?;
+    let at =
+        Tensor::arange(0u32, positions as u32, device)?.to_dtype(DType::F32)?.reshape((1, 1, positions))?;
     let per_token = |values: Vec<f32>| Tensor::from_vec(values, (count, *tokens, 1), device);
     let whole = (count, *tokens, positions);
-    let (seen, hidden) = (Tensor::zeros(whole, DType::F32, device)?, Tensor::full(f32::NEG_INFINITY, whole, device)?);
+    let (seen, hidden) =
+        (Tensor::zeros(whole, DType::F32, device)?, Tensor::full(f32::NEG_INFINITY, whole, device)?);
     let mask = at.broadcast_le(&per_token(last)?)?.where_cond(&seen, &hidden)?;
     let mask = match shape.sliding_window {
         Some(_) => at.broadcast_ge(&per_token(first)?)?.where_cond(&mask, &hidden)?,
@@ -207,10 +221,16 @@ fn attend(shape: AttentionShape, group: &Group, rows: Option<&[u32]>, tables: &[
 
 /// Plans the writes; `block` returns the number of the block that a sequence's new token at a position
 /// is written to.
-fn writes(shape: AttentionShape, new: &[New], block: impl Fn(usize, usize) -> u32, device: &Device) -> Result<Writes> {
+fn writes(
+    shape: AttentionShape,
+    new: &[New],
+    block: impl Fn(usize, usize) -> u32,
+    device: &Device,
+) -> Result<Writes> {
     let mut runs: Vec<Run> = Vec::new();
     for new in new {
-        let slots = (new.position..new.position + new.tokens).map(|p| block(new.sequence, p) as usize * BLOCK + p % BLOCK);
+        let slots = (new.position..new.position + new.tokens)
+            .map(|p| block(new.sequence, p) as usize * BLOCK + p % BLOCK);
         for (row, slot) in (new.row..).zip(slots) {
             match runs.last_mut() {
                 Some(run) if run.slot + run.len == slot => run.len += 1,
@@ -219,14 +239,19 @@ fn writes(shape: AttentionShape, new: &[New], block: impl Fn(usize, usize) -> u3
         }
     }
     let short: Vec<Run> = runs.extract_if(.., |run| run.len < MIN_RUN).collect();
-    let of_runs =
-        |start: fn(&Run) -> usize| short.iter().flat_map(move |run| (start(run)..start(run) + run.len).map(|at| at as u32)).collect();
+    let of_runs = |start: fn(&Run) -> usize| {
+        short.iter().flat_map(move |run| (start(run)..start(run) + run.len).map(|at| at as u32)).collect()
+    };
     let (rows, slots): (Vec<u32>, Vec<u32>) = (of_runs(|run| run.row), of_runs(|run| run.slot));
     let count = rows.len();
     let single = if count == 0 {
         None
     } else {
-        let slots = Tensor::from_vec(slots, (1, count, 1), device)?.broadcast_as((shape.kv_heads, count, shape.head_dim))?;
+        let slots = Tensor::from_vec(slots, (1, count, 1), device)?.broadcast_as((
+            shape.kv_heads,
+            count,
+            shape.head_dim,
+        ))?;
         Some((Tensor::from_vec(rows, count, device)?, slots.contiguous()?))
     };
     Ok(Writes { runs, single })
@@ -281,9 +306,17 @@ mod tests {
     #[test]
     fn sequences_of_similar_lengths_attend_together_and_others_apart() {
         let shape = AttentionShape { heads: 32, kv_heads: 8, head_dim: 128, sliding_window: None };
-        let new = |sequence: usize, position: usize, tokens: usize| New { sequence, row: sequence, position, tokens };
+        let new = |sequence: usize, position: usize, tokens: usize| New {
+            sequence,
+            row: sequence,
+            position,
+            tokens,
+        };
         let sizes = |new: &[New]| -> Vec<usize> {
-            groups(shape, new.iter().flat_map(|new| spans(shape, *new)).collect()).iter().map(|group| group.spans.len()).collect()
+            groups(shape, new.iter().flat_map(|new| spans(shape, *new)).collect())
+                .iter()
+                .map(|group| group.spans.len())
+                .collect()
         };
         let alike: Vec<New> = (0..8).map(|sequence| new(sequence, 600 + 40 * sequence, 1)).collect();
         assert_eq!(sizes(&alike), [8]);
@@ -291,7 +324,8 @@ mod tests {
         others.push(new(8, 0, 512));
         others.push(new(9, 30_000, 1));
         assert_eq!(sizes(&others), [8, 1, 1]);
-        let prompt = spans(shape, new(0, 0, 1200)).map(|span| (span.new.tokens, span.blocks)).collect::<Vec<_>>();
+        let prompt =
+            spans(shape, new(0, 0, 1200)).map(|span| (span.new.tokens, span.blocks)).collect::<Vec<_>>();
         assert_eq!(prompt, [(512, 16), (512, 32), (176, 38)]);
     }
 
@@ -306,7 +340,10 @@ mod tests {
         let tables = [vec![4, 7, 8], vec![1], vec![2]];
         let block = |sequence: usize, position: usize| tables[sequence][position / BLOCK];
         let Writes { runs, single } = writes(shape, &new, block, &Device::Cpu).unwrap();
-        assert_eq!(runs, [Run { row: 2, slot: 7 * BLOCK, len: 38 }, Run { row: 41, slot: 2 * BLOCK, len: 20 }]);
+        assert_eq!(
+            runs,
+            [Run { row: 2, slot: 7 * BLOCK, len: 38 }, Run { row: 41, slot: 2 * BLOCK, len: 20 }]
+        );
         let (rows, slots) = single.unwrap();
         assert_eq!(rows.to_vec1::<u32>().unwrap(), [0, 1, 40]);
         assert_eq!(slots.dims(), [2, 3, 4]);

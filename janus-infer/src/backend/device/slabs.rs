@@ -110,9 +110,13 @@ mod tests {
         }
         sizes.dedup();
         assert_eq!(sizes, [32, 41].into_iter().chain(42..=60).collect::<Vec<_>>());
-        let sums = |layer: usize, which: usize| slabs.layers[layer][which].sum((0, 2)).unwrap().to_vec1::<f32>().unwrap();
+        let sums = |layer: usize, which: usize| {
+            slabs.layers[layer][which].sum((0, 2)).unwrap().to_vec1::<f32>().unwrap()
+        };
         // Only block 3 and its copies are not zero.
-        let expected: Vec<f32> = (0..60).map(|block| if block == 3 || block >= FIRST { 2.0 * BLOCK as f32 * 4.0 } else { 0.0 }).collect();
+        let expected: Vec<f32> = (0..60)
+            .map(|block| if block == 3 || block >= FIRST { 2.0 * BLOCK as f32 * 4.0 } else { 0.0 })
+            .collect();
         assert_eq!(sums(1, 0), expected);
         assert_eq!((sums(1, 1), sums(0, 0)), (vec![0.0; 60], vec![0.0; 60]));
     }

@@ -12,7 +12,10 @@ use proptest::prelude::*;
 use rand::Rng;
 
 use super::*;
-use crate::{Engine, EngineOptions, Error, KvCache, LogitsWanted, Model, RewardEngine, RewardOptions, VALUE_HEAD, support};
+use crate::{
+    Engine, EngineOptions, Error, KvCache, LogitsWanted, Model, RewardEngine, RewardOptions, VALUE_HEAD,
+    support,
+};
 
 /// Configs that cover everything that changes a forward pass.
 const CONFIGS: [&str; 5] = [
@@ -33,7 +36,9 @@ const CONFIGS: [&str; 5] = [
 const VOCAB: usize = 258;
 
 fn config(fields: &str) -> ModelConfig {
-    let sizes = format!(r#""vocab_size": {VOCAB}, "intermediate_size": 72, "num_hidden_layers": 2, "max_position_embeddings": 512"#);
+    let sizes = format!(
+        r#""vocab_size": {VOCAB}, "intermediate_size": 72, "num_hidden_layers": 2, "max_position_embeddings": 512"#
+    );
     ModelConfig::from_json(&format!("{{{fields}, {sizes}}}")).unwrap()
 }
 
@@ -54,7 +59,8 @@ fn weight(dtype: DType) -> impl Fn(&str, &[usize]) -> Result<Vec<f32>> {
 /// A model on the CPU and one on the device, with the same weights.
 fn pair(config: &ModelConfig, dtype: DType) -> [Model; 2] {
     let weight = weight(dtype);
-    let device = Model::on_device(config.clone(), None, &Source::in_f32(&weight), &Device::Cpu, dtype).unwrap();
+    let device =
+        Model::on_device(config.clone(), None, &Source::in_f32(&weight), &Device::Cpu, dtype).unwrap();
     [Model::from_weights(config.clone(), &weight).unwrap(), device]
 }
 
@@ -79,7 +85,8 @@ fn run_mixed_batches(model: &Model) -> Vec<f32> {
     let mut forward = |caches: &mut [KvCache], lengths: &[usize], rows: LogitsWanted, seed: usize| {
         let texts: Vec<_> = lengths.iter().enumerate().map(|(i, length)| tokens(*length, seed + i)).collect();
         let wanted = caches.iter_mut().zip(&texts).filter(|(_, tokens)| !tokens.is_empty());
-        let mut inputs: Vec<_> = wanted.map(|(cache, tokens)| SequenceInput { tokens, cache, logits: rows }).collect();
+        let mut inputs: Vec<_> =
+            wanted.map(|(cache, tokens)| SequenceInput { tokens, cache, logits: rows }).collect();
         let mut logits = Vec::new();
         model.forward(&mut inputs, &mut logits).unwrap();
         all.extend(logits);
@@ -161,7 +168,10 @@ fn half_precision_logits_are_as_close_as_their_precision() {
             let worst = difference(&run_mixed_batches(&device), &run_mixed_batches(&cpu));
             println!("{dtype:?} {worst:e} {which}");
             assert!(worst < most && worst > 1e-6, "{dtype:?} {worst:e} {which}");
-            assert_eq!(2 * device.blocks().block_bytes(), pair(&config(which), DType::F32)[1].blocks().block_bytes());
+            assert_eq!(
+                2 * device.blocks().block_bytes(),
+                pair(&config(which), DType::F32)[1].blocks().block_bytes()
+            );
         }
     }
 }
@@ -197,11 +207,18 @@ fn nan_left_in_memory_by_one_sequence_does_not_reach_another() {
         }
         Ok(values)
     };
-    let model = Model::on_device(config(CONFIGS[0]), None, &Source::in_f32(&weight), &Device::Cpu, DType::F32).unwrap();
+    let model =
+        Model::on_device(config(CONFIGS[0]), None, &Source::in_f32(&weight), &Device::Cpu, DType::F32)
+            .unwrap();
     let healthy: Vec<u32> = tokens(40, 1).iter().map(|token| token % 250).collect();
     let read = |tokens: &[u32]| {
         let mut logits = Vec::new();
-        model.forward(&mut [SequenceInput { tokens, cache: &mut model.cache(), logits: LogitsWanted::Last }], &mut logits).unwrap();
+        model
+            .forward(
+                &mut [SequenceInput { tokens, cache: &mut model.cache(), logits: LogitsWanted::Last }],
+                &mut logits,
+            )
+            .unwrap();
         logits
     };
     let expected = read(&healthy);
@@ -215,12 +232,17 @@ fn a_cache_of_another_model_is_refused() {
     for (model, other) in [(&cpu, &device), (&device, &cpu)] {
         let mut cache = other.cache();
         let error = model
-            .forward(&mut [SequenceInput { tokens: &[1], cache: &mut cache, logits: LogitsWanted::Last }], &mut Vec::new())
+            .forward(
+                &mut [SequenceInput { tokens: &[1], cache: &mut cache, logits: LogitsWanted::Last }],
+                &mut Vec::new(),
+            )
             .unwrap_err();
         assert!(matches!(error, Error::ForeignCache) && cache.is_empty());
     }
-    let error =
-        device.forward(&mut [SequenceInput { tokens: &[258], cache: &mut device.cache(), logits: LogitsWanted::Last }], &mut Vec::new());
+    let error = device.forward(
+        &mut [SequenceInput { tokens: &[258], cache: &mut device.cache(), logits: LogitsWanted::Last }],
+        &mut Vec::new(),
+    );
     assert!(matches!(error.unwrap_err(), Error::TokenId { id: 258, vocab_size: VOCAB }));
 }
 
@@ -228,12 +250,15 @@ fn a_cache_of_another_model_is_refused() {
 fn after_a_failure_the_caches_are_empty_and_their_memory_is_free() {
     let config = Arc::new(config(CONFIGS[0]));
     let weight = weight(DType::F32);
-    let mut decoder = DeviceDecoder::build(&config, None, &Source::in_f32(&weight), &Device::Cpu, DType::F32).unwrap();
+    let mut decoder =
+        DeviceDecoder::build(&config, None, &Source::in_f32(&weight), &Device::Cpu, DType::F32).unwrap();
     let blocks = Arc::clone(decoder.blocks());
     let tokens = tokens(50, 1);
     let forward = |decoder: &DeviceDecoder, cache: &mut KvCache| {
         let mut logits = vec![0.0; VOCAB];
-        decoder.forward(&mut [SequenceInput { tokens: &tokens, cache, logits: LogitsWanted::Last }], &mut logits).map(|()| logits)
+        decoder
+            .forward(&mut [SequenceInput { tokens: &tokens, cache, logits: LogitsWanted::Last }], &mut logits)
+            .map(|()| logits)
     };
     let mut cache = KvCache::new(&blocks);
     let expected = forward(&decoder, &mut cache).unwrap();
@@ -267,7 +292,8 @@ fn requests() -> Vec<ChatRequest> {
     let one = |i: usize| {
         let user = format!("{}{}", "shared beginning ".repeat(i % 4), "x".repeat(i * 5 % 23 + 1));
         let most_likely = SamplingParams::greedy(6 + i * 7 % 40);
-        let drawn = SamplingParams { n: 1 + i % 3, max_tokens: 6 + i * 7 % 40, seed: 5, ..SamplingParams::paper() };
+        let drawn =
+            SamplingParams { n: 1 + i % 3, max_tokens: 6 + i * 7 % 40, seed: 5, ..SamplingParams::paper() };
         tiny::request(&i.to_string(), &user, if i.is_multiple_of(2) { most_likely } else { drawn })
     };
     (0..14).map(one).collect()
@@ -287,11 +313,22 @@ fn answers_equal_those_of_the_cpu_even_with_little_memory_and_the_limit_holds() 
         let expected = answers(&engine(cpu, EngineOptions::default()), &requests);
         let block_bytes = device.blocks().block_bytes();
         assert_eq!(block_bytes, 2 * 2 * config.num_key_value_heads * 32 * config.head_dim * 4);
-        for (blocks, prefill_tokens, max_sequences) in [(7, 13, 64), (9, 1024, 64), (14, 1, 64), (40, 1024, 3), (400, 1024, 64)] {
+        for (blocks, prefill_tokens, max_sequences) in
+            [(7, 13, 64), (9, 1024, 64), (14, 1, 64), (40, 1024, 3), (400, 1024, 64)]
+        {
             let [_, device] = pair(&config, DType::F32);
-            let options = EngineOptions { cache_bytes: blocks * block_bytes, prefill_tokens, max_sequences, ..EngineOptions::default() };
+            let options = EngineOptions {
+                cache_bytes: blocks * block_bytes,
+                prefill_tokens,
+                max_sequences,
+                ..EngineOptions::default()
+            };
             let engine = engine(device, options);
-            assert_eq!(answers(&engine, &requests), expected, "{blocks} blocks, {prefill_tokens} tokens per step, {which}");
+            assert_eq!(
+                answers(&engine, &requests),
+                expected,
+                "{blocks} blocks, {prefill_tokens} tokens per step, {which}"
+            );
 
             let mut session = engine.session();
             requests.iter().for_each(|request| {
@@ -316,9 +353,13 @@ fn answers_equal_those_of_the_cpu_even_with_little_memory_and_the_limit_holds() 
 fn reward_folder(config: &ModelConfig) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let tensor = |name: &str, shape: &[usize]| {
-        (name.to_string(), Tensor::from_vec(weight(DType::F32)(name, shape).unwrap(), shape, &Device::Cpu).unwrap())
+        (
+            name.to_string(),
+            Tensor::from_vec(weight(DType::F32)(name, shape).unwrap(), shape, &Device::Cpu).unwrap(),
+        )
     };
-    let weights: HashMap<String, Tensor> = config.tensors().iter().map(|(name, shape)| tensor(name, shape)).collect();
+    let weights: HashMap<String, Tensor> =
+        config.tensors().iter().map(|(name, shape)| tensor(name, shape)).collect();
     let head = HashMap::from([tensor(VALUE_HEAD, &[1, config.hidden_size])]);
     candle_core::safetensors::save(&weights, folder.path().join("model.safetensors")).unwrap();
     candle_core::safetensors::save(&head, folder.path().join("value_head.safetensors")).unwrap();
@@ -328,8 +369,9 @@ fn reward_folder(config: &ModelConfig) -> tempfile::TempDir {
 }
 
 fn device_rewards(folder: &Path, options: RewardOptions, dtype: DType) -> RewardEngine {
-    let model =
-        |config, head: &[f32], weights: &crate::Weights| Model::on_device(config, Some(head), &Source::of(weights), &Device::Cpu, dtype);
+    let model = |config, head: &[f32], weights: &crate::Weights| {
+        Model::on_device(config, Some(head), &Source::of(weights), &Device::Cpu, dtype)
+    };
     RewardEngine::load_with(folder, options, model).unwrap()
 }
 
@@ -337,19 +379,25 @@ fn device_rewards(folder: &Path, options: RewardOptions, dtype: DType) -> Reward
 fn rewards_equal_those_of_the_cpu() {
     let answered = |user: &str, answer: &str| vec![Message::user(user), Message::assistant(answer)];
     let long = "the wind ".repeat(12);
-    let conversations =
-        [("a", "kite"), ("a", "kite flies"), ("a", &long), ("b", "kite"), ("b", "")].map(|(user, answer)| answered(user, answer));
+    let conversations = [("a", "kite"), ("a", "kite flies"), ("a", &long), ("b", "kite"), ("b", "")]
+        .map(|(user, answer)| answered(user, answer));
     for which in [CONFIGS[0], CONFIGS[3]] {
         let folder = reward_folder(&config(which));
         for batch_tokens in [1, 90, 4096] {
-            let options = RewardOptions { template: Some(ChatTemplate::ChatMl), batch_tokens, ..RewardOptions::default() };
+            let options = RewardOptions {
+                template: Some(ChatTemplate::ChatMl),
+                batch_tokens,
+                ..RewardOptions::default()
+            };
             let cpu = RewardEngine::load(folder.path(), &Device::Cpu, options.clone()).unwrap();
             let rewards = |engine: &RewardEngine| -> Vec<f32> {
                 engine.rewards(&conversations).into_iter().map(std::result::Result::unwrap).collect()
             };
             let expected = rewards(&cpu);
-            let exact = difference(&rewards(&device_rewards(folder.path(), options.clone(), DType::F32)), &expected);
-            let narrow = difference(&rewards(&device_rewards(folder.path(), options, DType::BF16)), &expected);
+            let exact =
+                difference(&rewards(&device_rewards(folder.path(), options.clone(), DType::F32)), &expected);
+            let narrow =
+                difference(&rewards(&device_rewards(folder.path(), options, DType::BF16)), &expected);
             println!("{exact:e} {narrow:e} {which}");
             assert!(exact < 1e-4 && narrow < 5e-2, "{exact:e} {narrow:e} {which}");
         }
@@ -359,7 +407,8 @@ fn rewards_equal_those_of_the_cpu() {
 #[test]
 fn the_type_is_that_of_the_checkpoint() {
     let config = config(CONFIGS[2]);
-    for (stored, expected) in [(DType::F32, DType::F32), (DType::F16, DType::F16), (DType::BF16, DType::BF16)] {
+    for (stored, expected) in [(DType::F32, DType::F32), (DType::F16, DType::F16), (DType::BF16, DType::BF16)]
+    {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
         let weights: HashMap<String, Tensor> = config
@@ -378,8 +427,13 @@ fn the_type_is_that_of_the_checkpoint() {
         for dtype in [DType::F32, stored] {
             let from_file = Model::on_device(config.clone(), None, &source, &Device::Cpu, dtype).unwrap();
             let from_numbers = weight(stored);
-            let from_numbers = Model::on_device(config.clone(), None, &Source::in_f32(&from_numbers), &Device::Cpu, dtype).unwrap();
-            assert!(run_mixed_batches(&from_file) == run_mixed_batches(&from_numbers), "{stored:?} {dtype:?}");
+            let from_numbers =
+                Model::on_device(config.clone(), None, &Source::in_f32(&from_numbers), &Device::Cpu, dtype)
+                    .unwrap();
+            assert!(
+                run_mixed_batches(&from_file) == run_mixed_batches(&from_numbers),
+                "{stored:?} {dtype:?}"
+            );
         }
     }
 }
@@ -390,10 +444,12 @@ fn logits_equal_those_of_transformers() {
     for (name, folder) in support::models() {
         let weights = crate::Weights::open(&folder).unwrap();
         let source = Source::of(&weights);
-        let model = Model::on_device(weights.config().unwrap(), None, &source, &Device::Cpu, DType::F32).unwrap();
+        let model =
+            Model::on_device(weights.config().unwrap(), None, &source, &Device::Cpu, DType::F32).unwrap();
         let cases = support::Tensors::read(folder.join("cases.safetensors"));
         let vocab = model.config().vocab_size;
-        let (ids, mask, expected) = (cases.ids("long.input_ids"), cases.i64("long.attention_mask"), cases.f32("long.logits"));
+        let (ids, mask, expected) =
+            (cases.ids("long.input_ids"), cases.i64("long.attention_mask"), cases.f32("long.logits"));
         let width = cases.shape("long.input_ids")[1];
         let (mut caches, mut logits) = (Vec::new(), Vec::new());
         let mut rows = Vec::new();
@@ -409,16 +465,27 @@ fn logits_equal_those_of_transformers() {
             logits: LogitsWanted::All,
         });
         model.forward(&mut inputs.collect::<Vec<_>>(), &mut logits).unwrap();
-        let expected: Vec<f32> = rows.iter().flat_map(|(at, tokens)| &expected[at * vocab..][..tokens * vocab]).copied().collect();
+        let expected: Vec<f32> =
+            rows.iter().flat_map(|(at, tokens)| &expected[at * vocab..][..tokens * vocab]).copied().collect();
         let worst = logits.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
         println!("{name}: {} logits, largest difference {worst:e}", logits.len());
-        assert!(logits.len() == expected.len() && logits.len() >= 48 * vocab && worst < 3e-5, "{name}: {worst:e}");
+        assert!(
+            logits.len() == expected.len() && logits.len() >= 48 * vocab && worst < 3e-5,
+            "{name}: {worst:e}"
+        );
 
         let (mut ids, expected) = (cases.ids("greedy.prompt_ids"), cases.ids("greedy.output_ids"));
         let (mut cache, mut done) = (model.cache(), 0);
         while ids.len() < expected.len() {
             model
-                .forward(&mut [SequenceInput { tokens: &ids[done..], cache: &mut cache, logits: LogitsWanted::Last }], &mut logits)
+                .forward(
+                    &mut [SequenceInput {
+                        tokens: &ids[done..],
+                        cache: &mut cache,
+                        logits: LogitsWanted::Last,
+                    }],
+                    &mut logits,
+                )
                 .unwrap();
             done = ids.len();
             ids.push(support::argmax(&logits));
@@ -437,11 +504,16 @@ fn smollm2_answers_as_on_the_cpu() {
     let source = Source::of(&weights);
     assert_eq!(DeviceDecoder::dtype(cpu.model().config(), &source).unwrap(), DType::F16);
     let model = Model::on_device(weights.config().unwrap(), None, &source, &Device::Cpu, DType::F32).unwrap();
-    let device = Engine::new(model, cpu.tokenizer().clone(), cpu.template().clone(), EngineOptions::default());
+    let device =
+        Engine::new(model, cpu.tokenizer().clone(), cpu.template().clone(), EngineOptions::default());
     let greedy = SamplingParams::greedy(24);
-    let questions =
-        ["What is a kite?", "Name three colours.", "Write a haiku about the sea, and then explain in a few sentences what it means."];
-    let requests: Vec<ChatRequest> = questions.iter().map(|user| tiny::request(user, user, greedy.clone())).collect();
+    let questions = [
+        "What is a kite?",
+        "Name three colours.",
+        "Write a haiku about the sea, and then explain in a few sentences what it means.",
+    ];
+    let requests: Vec<ChatRequest> =
+        questions.iter().map(|user| tiny::request(user, user, greedy.clone())).collect();
     let expected = answers(&cpu, &requests);
     assert_eq!(answers(&device, &requests), expected);
     println!("{}", expected[0][0].text);

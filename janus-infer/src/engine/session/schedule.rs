@@ -40,7 +40,12 @@ impl Session<'_> {
             let Some(mut youngest) = self.running.pop() else { return };
             self.stats.preemptions += 1;
             let (request, tokens) = (youngest.request, youngest.evict());
-            self.queue.0.push_front(Prefill { request, tokens, cache: None, then: Then::Resume(Box::new(youngest)) });
+            self.queue.0.push_front(Prefill {
+                request,
+                tokens,
+                cache: None,
+                then: Then::Resume(Box::new(youngest)),
+            });
         }
     }
 
@@ -58,7 +63,9 @@ impl Session<'_> {
             }
             let prefill = &self.queue.0[index];
             let samples = match &prefill.then {
-                Then::Sample { next, .. } => self.requests.get(&prefill.request).map_or(1, |request| request.sampling.n - next),
+                Then::Sample { next, .. } => {
+                    self.requests.get(&prefill.request).map_or(1, |request| request.sampling.n - next)
+                }
                 Then::Resume(_) => 1,
             };
             room = room.saturating_sub(samples);

@@ -88,7 +88,12 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Content> {
             return Err(Error::Metadata { path: path.into(), key: ALIGNMENT.into(), problem });
         }
     };
-    Ok(Content { magic, metadata, tensor_infos, tensor_data_offset: (reader.at as u64).next_multiple_of(alignment) })
+    Ok(Content {
+        magic,
+        metadata,
+        tensor_infos,
+        tensor_data_offset: (reader.at as u64).next_multiple_of(alignment),
+    })
 }
 
 /// A value's type, for an error message.
@@ -162,7 +167,11 @@ impl<'a> Reader<'a> {
 
     fn list(&mut self, depth: usize) -> Result<Value, FormatProblem> {
         if depth == MAX_DEPTH {
-            return Err(FormatProblem::value("the nesting of its lists", format!("more than {MAX_DEPTH}"), format!("at most {MAX_DEPTH}")));
+            return Err(FormatProblem::value(
+                "the nesting of its lists",
+                format!("more than {MAX_DEPTH}"),
+                format!("at most {MAX_DEPTH}"),
+            ));
         }
         let kind = self.number(4, "the type of a list's elements")?;
         let length = self.length("the length of a list")?;
@@ -170,7 +179,8 @@ impl<'a> Reader<'a> {
         let left = (self.bytes.len() - self.at) as u64;
         if length > left.min(self.elements) {
             let what = format!("the length of the list at byte {}", self.at);
-            let expected = format!("at most the {left} bytes that follow, and {MAX_ELEMENTS} elements in all lists");
+            let expected =
+                format!("at most the {left} bytes that follow, and {MAX_ELEMENTS} elements in all lists");
             return Err(FormatProblem::value(what, length, expected));
         }
         self.elements -= length;
@@ -180,19 +190,28 @@ impl<'a> Reader<'a> {
     fn tensor(&mut self) -> Result<TensorInfo, FormatProblem> {
         let count = self.number(4, "the number of its dimensions")?;
         if count > MAX_DIMENSIONS {
-            return Err(FormatProblem::value("the number of its dimensions", count, format!("at most {MAX_DIMENSIONS}")));
+            return Err(FormatProblem::value(
+                "the number of its dimensions",
+                count,
+                format!("at most {MAX_DIMENSIONS}"),
+            ));
         }
         let mut shape = Vec::new();
         for _ in 0..count {
             let size = self.length("a dimension")?;
-            shape.push(usize::try_from(size).map_err(|_| FormatProblem::value("a dimension", size, format!("at most {}", usize::MAX)))?);
+            shape.push(
+                usize::try_from(size).map_err(|_| {
+                    FormatProblem::value("a dimension", size, format!("at most {}", usize::MAX))
+                })?,
+            );
         }
         // GGUF states the contiguous dimension first.
         shape.reverse();
         let kind = self.number(4, "its type")?;
         let dtype = DTYPES.iter().find(|(number, _)| *number == kind).map(|(_, dtype)| *dtype);
         let ggml_dtype = dtype.ok_or_else(|| {
-            let known: Vec<String> = DTYPES.iter().map(|(number, dtype)| format!("{number} ({dtype:?})")).collect();
+            let known: Vec<String> =
+                DTYPES.iter().map(|(number, dtype)| format!("{number} ({dtype:?})")).collect();
             FormatProblem::value("its type", kind, format!("one of {}", known.join(", ")))
         })?;
         Ok(TensorInfo { ggml_dtype, shape: Shape::from(shape), offset: self.number(8, "its offset")? })

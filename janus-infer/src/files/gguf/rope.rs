@@ -16,13 +16,19 @@ pub(super) fn scaling(file: &GgufFile, head_dim: usize) -> Result<Option<RopeSca
     match kind {
         "none" if has_factors => Ok(Some(RopeScaling::Factors(file.read(FACTORS, &[head_dim / 2])?))),
         "none" => Ok(None),
-        "linear" if has_factors => {
-            Err(file.metadata(KIND, FormatProblem::value("it", "linear", format!("none, since there is a tensor {FACTORS}"))))
-        }
+        "linear" if has_factors => Err(file.metadata(
+            KIND,
+            FormatProblem::value("it", "linear", format!("none, since there is a tensor {FACTORS}")),
+        )),
         "linear" => match file.number(FACTOR)? {
             Some(factor) => Ok(Some(RopeScaling::Linear { factor })),
-            None => Err(file.metadata(FACTOR, FormatProblem::value("it", "missing", format!("a number, since {KIND} is linear")))),
+            None => Err(file.metadata(
+                FACTOR,
+                FormatProblem::value("it", "missing", format!("a number, since {KIND} is linear")),
+            )),
         },
-        other => Err(file.metadata(KIND, FormatProblem::value("it", format!("\"{other}\""), "none or linear"))),
+        other => {
+            Err(file.metadata(KIND, FormatProblem::value("it", format!("\"{other}\""), "none or linear")))
+        }
     }
 }

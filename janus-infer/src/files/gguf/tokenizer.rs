@@ -76,7 +76,10 @@ fn byte_level(file: &GgufFile, tokens: &[&str]) -> Result<Inner> {
     let pairs = file.texts(MERGES)?;
     let merge = |pair: &&str| match pair.split_once(' ') {
         Some((left, right)) => Ok((left.to_string(), right.to_string())),
-        None => Err(file.metadata(MERGES, FormatProblem::value("a merge", format!("\"{pair}\""), "two tokens with a space between"))),
+        None => Err(file.metadata(
+            MERGES,
+            FormatProblem::value("a merge", format!("\"{pair}\""), "two tokens with a space between"),
+        )),
     };
     let merges: Merges = pairs.iter().map(merge).collect::<Result<_>>()?;
     let pre = file.text(PRE)?;
@@ -93,17 +96,24 @@ fn byte_level(file: &GgufFile, tokens: &[&str]) -> Result<Inner> {
 /// The steps of one of llama.cpp's pre-tokenizers; `None` for an unknown name.
 fn pre_tokenizer(kind: &str) -> Option<Vec<PreTokenizerWrapper>> {
     const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
-    const LLAMA3: &str =
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
     let split = |pattern: &str| {
-        Split::new(SplitPattern::Regex(pattern.into()), SplitDelimiterBehavior::Isolated, false).ok().map(PreTokenizerWrapper::from)
+        Split::new(SplitPattern::Regex(pattern.into()), SplitDelimiterBehavior::Isolated, false)
+            .ok()
+            .map(PreTokenizerWrapper::from)
     };
     let bytes = PreTokenizerWrapper::from(ByteLevel::new(false, true, false));
     Some(match kind {
         "gpt-2" => vec![split(GPT2)?, bytes],
         "smollm" => vec![Digits::new(true).into(), split(GPT2)?, bytes],
         "llama-bpe" => vec![split(LLAMA3)?, bytes],
-        "default" => vec![split(r"[\p{P}\$\+<=>\^~\|]+")?, split(GPT2)?, split(r"\p{N}+")?, split("[0-9][0-9][0-9]")?, bytes],
+        "default" => vec![
+            split(r"[\p{P}\$\+<=>\^~\|]+")?,
+            split(GPT2)?,
+            split(r"\p{N}+")?,
+            split("[0-9][0-9][0-9]")?,
+            bytes,
+        ],
         _ => return None,
     })
 }
@@ -116,9 +126,14 @@ fn sentencepiece(file: &GgufFile, tokens: &[&str], kinds: &[i32]) -> Result<Inne
     let ids: HashMap<&str, usize> = tokens.iter().enumerate().map(|(id, token)| (*token, id)).collect();
     if let Some((id, token)) = tokens.iter().enumerate().find(|(_, token)| token.len() > MAX_TOKEN_BYTES) {
         let what = format!("the length of token {id}");
-        return Err(
-            file.metadata(TOKENS, FormatProblem::value(what, format!("{} bytes", token.len()), format!("at most {MAX_TOKEN_BYTES}")))
-        );
+        return Err(file.metadata(
+            TOKENS,
+            FormatProblem::value(
+                what,
+                format!("{} bytes", token.len()),
+                format!("at most {MAX_TOKEN_BYTES}"),
+            ),
+        ));
     }
     let mut splits = Vec::new();
     for (id, token) in tokens.iter().enumerate() {
@@ -129,7 +144,10 @@ fn sentencepiece(file: &GgufFile, tokens: &[&str], kinds: &[i32]) -> Result<Inne
         }
     }
     splits.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
-    let merges = splits.into_iter().map(|(_, left, right)| (tokens[left].to_string(), tokens[right].to_string())).collect();
+    let merges = splits
+        .into_iter()
+        .map(|(_, left, right)| (tokens[left].to_string(), tokens[right].to_string()))
+        .collect();
     let mut model = bpe(file, tokens, merges)?.byte_fallback(true).fuse_unk(true);
     if let Some(unknown) = kinds.iter().position(|kind| *kind == UNKNOWN) {
         model = model.unk_token(tokens[unknown].into());
@@ -142,7 +160,11 @@ fn sentencepiece(file: &GgufFile, tokens: &[&str], kinds: &[i32]) -> Result<Inne
     };
     let spaces = Replace::new(" ", SPACE).map_err(failed)?;
     let mut normalizers = vec![spaces.into()];
-    let mut decoders = vec![Replace::new(SPACE, " ").map_err(failed)?.into(), ByteFallback::new().into(), Fuse::new().into()];
+    let mut decoders = vec![
+        Replace::new(SPACE, " ").map_err(failed)?.into(),
+        ByteFallback::new().into(),
+        Fuse::new().into(),
+    ];
     if prefix {
         normalizers.insert(0, Prepend::new(SPACE.into()).into());
         decoders.push(Strip::new(' ', 1, 0).into());
@@ -156,12 +178,16 @@ fn sentencepiece(file: &GgufFile, tokens: &[&str], kinds: &[i32]) -> Result<Inne
 /// tokens exist.
 fn bpe(file: &GgufFile, tokens: &[&str], merges: Merges) -> Result<BpeBuilder> {
     let vocab: Vocab = tokens.iter().zip(0..).map(|(token, id)| (token.to_string(), id)).collect();
-    if let Some((left, right)) = merges
-        .iter()
-        .find(|(left, right)| !(vocab.contains_key(left) && vocab.contains_key(right) && vocab.contains_key(&format!("{left}{right}"))))
-    {
+    if let Some((left, right)) = merges.iter().find(|(left, right)| {
+        !(vocab.contains_key(left)
+            && vocab.contains_key(right)
+            && vocab.contains_key(&format!("{left}{right}")))
+    }) {
         let got = format!("\"{left} {right}\"");
-        return Err(file.metadata(MERGES, FormatProblem::value("a merge", got, "tokens of the vocabulary that form a token")));
+        return Err(file.metadata(
+            MERGES,
+            FormatProblem::value("a merge", got, "tokens of the vocabulary that form a token"),
+        ));
     }
     Ok(BPE::builder().vocab_and_merges(vocab, merges))
 }
@@ -171,14 +197,23 @@ fn build(file: &GgufFile, builder: BpeBuilder) -> Result<BPE> {
 }
 
 /// A list of numbers, one for each token.
-fn numbers<T>(file: &GgufFile, key: &str, expected: usize, convert: impl Fn(&Value) -> Option<T>) -> Result<Vec<T>> {
+fn numbers<T>(
+    file: &GgufFile,
+    key: &str,
+    expected: usize,
+    convert: impl Fn(&Value) -> Option<T>,
+) -> Result<Vec<T>> {
     let values = file.array(key)?;
     if values.len() != expected {
         let expected = format!("{expected}, one for each token");
-        return Err(file.metadata(key, FormatProblem::value("the number of its elements", values.len(), expected)));
+        return Err(
+            file.metadata(key, FormatProblem::value("the number of its elements", values.len(), expected))
+        );
     }
-    let number =
-        |value: &Value| convert(value).ok_or_else(|| file.metadata(key, FormatProblem::value("an element", of_type(value), "a number")));
+    let number = |value: &Value| {
+        convert(value)
+            .ok_or_else(|| file.metadata(key, FormatProblem::value("an element", of_type(value), "a number")))
+    };
     values.iter().map(number).collect()
 }
 
@@ -196,7 +231,10 @@ mod tests {
     fn file(extra: Vec<(&str, Value)>) -> GgufFile {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tokenizer.gguf");
-        let mut metadata = vec![("general.architecture", Value::String("llama".into())), ("llama.attention.head_count", Value::U32(1))];
+        let mut metadata = vec![
+            ("general.architecture", Value::String("llama".into())),
+            ("llama.attention.head_count", Value::U32(1)),
+        ];
         metadata.extend(extra);
         let metadata: Vec<_> = metadata.iter().map(|(key, value)| (*key, value)).collect();
         gguf_file::write(&mut File::create(&path).unwrap(), &metadata, &[]).unwrap();
@@ -209,7 +247,8 @@ mod tests {
 
     /// A vocabulary of all bytes and the merged tokens, in GPT-2's byte alphabet.
     fn byte_level_file(pre: &str, merges: &[&str]) -> GgufFile {
-        let alphabet: std::collections::BTreeSet<String> = ByteLevel::alphabet().iter().map(char::to_string).collect();
+        let alphabet: std::collections::BTreeSet<String> =
+            ByteLevel::alphabet().iter().map(char::to_string).collect();
         let words = merges.iter().map(|merge| merge.replace(' ', ""));
         let tokens: Vec<String> = alphabet.into_iter().chain(words).collect();
         file(vec![
@@ -221,7 +260,11 @@ mod tests {
     }
 
     fn count_tokens(pre: &str, text: &str) -> usize {
-        tokenizer(&byte_level_file(pre, &["1 2", "12 3", "123 4", "a b", "! !"])).unwrap().encode(text).unwrap().len()
+        tokenizer(&byte_level_file(pre, &["1 2", "12 3", "123 4", "a b", "! !"]))
+            .unwrap()
+            .encode(text)
+            .unwrap()
+            .len()
     }
 
     #[test]
@@ -252,12 +295,17 @@ mod tests {
         assert!(matches!(error(byte_level_file("qwen2", &[])), Error::Metadata { key, .. } if key == PRE));
         // A missing name was taken for "default", which splits differently.
         let silent = vec![(MODEL, Value::String("gpt2".into())), (TOKENS, texts(["a"])), (MERGES, texts([]))];
-        assert!(matches!(error(file(silent)), Error::Metadata { key, problem: FormatProblem::Missing, .. } if key == PRE));
+        assert!(
+            matches!(error(file(silent)), Error::Metadata { key, problem: FormatProblem::Missing, .. } if key == PRE)
+        );
         let unigram = file(vec![(MODEL, Value::String("t5".into())), (TOKENS, texts(["a"]))]);
         assert!(matches!(error(unigram), Error::Metadata { key, .. } if key == MODEL));
         let endless = "a".repeat(MAX_TOKEN_BYTES + 1);
-        let endless =
-            vec![(MODEL, Value::String("llama".into())), (TOKENS, texts([&*endless])), (SCORES, Value::Array(vec![Value::F32(0.0)]))];
+        let endless = vec![
+            (MODEL, Value::String("llama".into())),
+            (TOKENS, texts([&*endless])),
+            (SCORES, Value::Array(vec![Value::F32(0.0)])),
+        ];
         assert!(
             matches!(error(file(endless)), Error::Metadata { key, problem, .. } if key == TOKENS && problem.to_string().contains("1025 bytes"))
         );
@@ -305,7 +353,8 @@ mod tests {
         assert!(cases.len() > 20);
         for case in cases {
             let text = case["text"].as_str().unwrap();
-            let ids: Vec<u32> = case["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+            let ids: Vec<u32> =
+                case["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
             assert_eq!(tokenizer.encode(text).unwrap(), ids, "{text:?}");
             assert_eq!(tokenizer.decode(&ids).unwrap(), case["decoded"].as_str().unwrap(), "{text:?}");
         }

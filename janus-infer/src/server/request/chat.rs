@@ -64,7 +64,11 @@ pub(in crate::server) fn chat(body: &[u8], served: &ServedModel<'_>) -> Result<G
     };
     let logprobs = chat.logprobs.unwrap_or(false);
     let top_logprobs = chat.top_logprobs.map_or(0, |count| count.0);
-    let sampling = SamplingParams { logprobs, top_logprobs, ..shared.sampling(served, max_tokens, served.defaults.max_tokens)? };
+    let sampling = SamplingParams {
+        logprobs,
+        top_logprobs,
+        ..shared.sampling(served, max_tokens, served.defaults.max_tokens)?
+    };
     let (delivery, sampling) = shared.delivery(sampling, shared.best_of, served)?;
 
     let continues = chat.continue_final_message == Some(true);
@@ -73,14 +77,19 @@ pub(in crate::server) fn chat(body: &[u8], served: &ServedModel<'_>) -> Result<G
         return Err(ApiError::field("continue_final_message", message));
     }
     if !continues && chat.add_generation_prompt == Some(false) {
-        let message = "without a generation prompt the model continues the last message: set continue_final_message";
+        let message =
+            "without a generation prompt the model continues the last message: set continue_final_message";
         return Err(ApiError::field("add_generation_prompt", message));
     }
-    let mut messages: Vec<Message> = chat.messages.into_iter().map(|Object(message)| message.into()).collect();
+    let mut messages: Vec<Message> =
+        chat.messages.into_iter().map(|Object(message)| message.into()).collect();
     let mut system = None;
     if let Some(set) = &chat.preferences {
         if messages.first().is_some_and(|first| first.role == Role::System) {
-            return Err(ApiError::field("preferences", "preferences replace the system message: send only one of them"));
+            return Err(ApiError::field(
+                "preferences",
+                "preferences replace the system message: send only one of them",
+            ));
         }
         // Without a seed, the same preferences always give the same system message.
         let text = Composer::standard().compose_set(set, shared.seed.map_or(0, i64::cast_unsigned));
@@ -147,8 +156,14 @@ mod tests {
         for (body, field) in [
             (r#"{"messages": [["user", "Hi"]]}"#, "messages[0]"),
             (r#"{"messages": [{"role": "user", "content": [["text", "Hi"]]}]}"#, "messages[0].content[0]"),
-            (r#"{"messages": [{"role": "user", "content": "Hi"}], "stream_options": [true]}"#, "stream_options"),
-            (r#"{"messages": [{"role": "user", "content": "Hi"}], "response_format": ["text"]}"#, "response_format"),
+            (
+                r#"{"messages": [{"role": "user", "content": "Hi"}], "stream_options": [true]}"#,
+                "stream_options",
+            ),
+            (
+                r#"{"messages": [{"role": "user", "content": "Hi"}], "response_format": ["text"]}"#,
+                "response_format",
+            ),
         ] {
             let error = refused(body);
             assert!(error.contains(field) && error.contains("expected an object"), "{error}");

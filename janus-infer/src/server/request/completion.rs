@@ -26,7 +26,10 @@ struct Completion {
 struct Prompts(Vec<Prompt>);
 
 /// Parses a request to `/v1/completions`.
-pub(in crate::server) fn completion(body: &[u8], served: &ServedModel<'_>) -> Result<GenerationRequest, ApiError> {
+pub(in crate::server) fn completion(
+    body: &[u8],
+    served: &ServedModel<'_>,
+) -> Result<GenerationRequest, ApiError> {
     let shared: Shared = read(body)?;
     shared.check_model(served)?;
     let completion: Completion = read(body)?;
@@ -34,8 +37,11 @@ pub(in crate::server) fn completion(body: &[u8], served: &ServedModel<'_>) -> Re
     refuse("suffix", completion.suffix.is_some_and(|suffix| !suffix.is_empty()))?;
     let max_tokens = ("max_tokens", shared.max_tokens.map(|max| max.0));
     let top_logprobs = completion.logprobs.map_or(0, |count| count.0);
-    let sampling =
-        SamplingParams { logprobs: completion.logprobs.is_some(), top_logprobs, ..shared.sampling(served, max_tokens, COMPLETION_TOKENS)? };
+    let sampling = SamplingParams {
+        logprobs: completion.logprobs.is_some(),
+        top_logprobs,
+        ..shared.sampling(served, max_tokens, COMPLETION_TOKENS)?
+    };
     if shared.best_of.is_some_and(|best_of| best_of.0 != sampling.n) {
         let message = "a completion has no conversation that the reward model could score: use best_of with /v1/chat/completions";
         return Err(ApiError::field("best_of", message));
@@ -44,7 +50,11 @@ pub(in crate::server) fn completion(body: &[u8], served: &ServedModel<'_>) -> Re
     let Prompts(prompts) = completion.prompt;
     let samples = prompts.len().saturating_mul(sampling.n);
     if samples > MAX_SAMPLES {
-        let message = format!("{} prompts of {} samples make {samples}: expected at most {MAX_SAMPLES}", prompts.len(), sampling.n);
+        let message = format!(
+            "{} prompts of {} samples make {samples}: expected at most {MAX_SAMPLES}",
+            prompts.len(),
+            sampling.n
+        );
         return Err(ApiError::field("prompt", message));
     }
     Ok(GenerationRequest { prompts, seeded: shared.seed.is_some(), sampling, delivery, system: None })
@@ -56,7 +66,9 @@ impl<'de> Deserialize<'de> for Prompts {
         impl<'de> Visitor<'de> for PromptsVisitor {
             type Value = Prompts;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string, a list of token ids, a list of strings, or a list of lists of token ids")
+                f.write_str(
+                    "a string, a list of token ids, a list of strings, or a list of lists of token ids",
+                )
             }
             fn visit_str<E>(self, text: &str) -> Result<Prompts, E> {
                 Ok(Prompts(vec![Prompt::Text(text.into())]))
@@ -72,10 +84,14 @@ impl<'de> Deserialize<'de> for Prompts {
                         }
                     }
                     if (texts > 0 && texts < prompts.len()) || (!ids.is_empty() && !prompts.is_empty()) {
-                        return Err(de::Error::custom("the list mixes texts, token ids and lists of token ids: use one kind"));
+                        return Err(de::Error::custom(
+                            "the list mixes texts, token ids and lists of token ids: use one kind",
+                        ));
                     }
                     if prompts.len() > MAX_SAMPLES {
-                        return Err(de::Error::custom(format!("more than {MAX_SAMPLES} prompts in one request")));
+                        return Err(de::Error::custom(format!(
+                            "more than {MAX_SAMPLES} prompts in one request"
+                        )));
                     }
                 }
                 if prompts.is_empty() {
@@ -103,7 +119,9 @@ impl<'de> Deserialize<'de> for Item {
                 f.write_str("a token id, a string or a list of token ids")
             }
             fn visit_u64<E: de::Error>(self, value: u64) -> Result<Item, E> {
-                u32::try_from(value).map(Item::Id).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(value), &self))
+                u32::try_from(value)
+                    .map(Item::Id)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(value), &self))
             }
             fn visit_str<E>(self, text: &str) -> Result<Item, E> {
                 Ok(Item::Prompt(Prompt::Text(text.into())))

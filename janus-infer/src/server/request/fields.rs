@@ -46,7 +46,9 @@ impl<'de> Deserialize<'de> for Count {
                 f.write_str("an integer, 0 or more")
             }
             fn visit_u64<E: de::Error>(self, value: u64) -> Result<Count, E> {
-                usize::try_from(value).map(Count).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(value), &self))
+                usize::try_from(value)
+                    .map(Count)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(value), &self))
             }
             fn visit_i64<E: de::Error>(self, value: i64) -> Result<Count, E> {
                 Err(E::invalid_value(de::Unexpected::Signed(value), &self))

@@ -65,12 +65,17 @@ impl Shared {
         let top_k = match self.top_k {
             // In vLLM's API, -1 means no limit.
             Some(-1) => 0,
-            Some(k) => usize::try_from(k).map_err(|_| out_of_range("top_k", k, "-1, or an integer, 0 or more"))?,
+            Some(k) => {
+                usize::try_from(k).map_err(|_| out_of_range("top_k", k, "-1, or an integer, 0 or more"))?
+            }
             None => defaults.top_k,
         };
         let stop = self.stop.as_ref().map_or_else(|| defaults.stop.clone(), |stop| stop.0.clone());
         if stop.len() > MAX_STOPS || stop.iter().any(|text| text.len() > MAX_STOP_BYTES) {
-            return Err(ApiError::field("stop", format!("stop: expected at most {MAX_STOPS} texts of at most {MAX_STOP_BYTES} bytes")));
+            return Err(ApiError::field(
+                "stop",
+                format!("stop: expected at most {MAX_STOPS} texts of at most {MAX_STOP_BYTES} bytes"),
+            ));
         }
         if max_tokens == Some(0) {
             return Err(out_of_range(limit, 0, "at least 1"));
@@ -108,7 +113,8 @@ impl Shared {
         }
         let stream = self.stream.unwrap_or(false);
         let Some(best_of) = best_of else {
-            let usage = self.stream_options.as_ref().and_then(|options| options.0.include_usage).unwrap_or(false);
+            let usage =
+                self.stream_options.as_ref().and_then(|options| options.0.include_usage).unwrap_or(false);
             return Ok((if stream { Delivery::Stream { usage } } else { Delivery::Whole }, sampling));
         };
         if !served.has_reward {

@@ -9,7 +9,13 @@ use crate::ops::attention::documents;
 
 /// The same as [`ops::attention`](crate::ops::attention()), one tile of queries at a time in both
 /// passes. Gradients of keys and values are summed over the tiles in f32.
-pub(super) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape, cu_seqlens: &[u32]) -> Result<Tensor> {
+pub(super) fn attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    shape: AttentionShape,
+    cu_seqlens: &[u32],
+) -> Result<Tensor> {
     let qkv = Tensor::cat(&[q, k, v], 1)?;
     let mut tiles = Vec::new();
     for document in documents(cu_seqlens) {
@@ -55,12 +61,22 @@ fn tile(rows: &Tensor, queries: usize, shape: AttentionShape) -> Result<Tensor> 
     // Stacks the queries of the heads that share keys.
     let q = q.reshape((queries, kv_heads, group, head_dim))?.permute((1, 2, 0, 3))?.contiguous()?;
     let q = q.reshape((kv_heads, group * queries, head_dim))?;
-    let of_heads = |from: usize| rows.narrow(1, from, kv)?.contiguous()?.reshape((n, kv_heads, head_dim))?.transpose(0, 1)?.contiguous();
+    let of_heads = |from: usize| {
+        rows.narrow(1, from, kv)?
+            .contiguous()?
+            .reshape((n, kv_heads, head_dim))?
+            .transpose(0, 1)?
+            .contiguous()
+    };
     let (k, v) = (of_heads(heads * head_dim)?, of_heads(heads * head_dim + kv)?);
     let mask = mask(queries, n, sliding_window, rows.device())?;
     let scores = (q.matmul(&k.t()?)?.to_dtype(DType::F32)? * f64::from(shape.scale()))?;
     let scores = scores.reshape((kv_heads, group, queries, n))?.broadcast_add(&mask)?;
-    let weights = candle_nn::ops::softmax(&scores, D::Minus1)?.to_dtype(rows.dtype())?.reshape((kv_heads, group * queries, n))?;
+    let weights = candle_nn::ops::softmax(&scores, D::Minus1)?.to_dtype(rows.dtype())?.reshape((
+        kv_heads,
+        group * queries,
+        n,
+    ))?;
     let mixed = weights.matmul(&v)?.reshape((kv_heads, group, queries, head_dim))?;
     mixed.permute((2, 0, 1, 3))?.contiguous()?.reshape((queries, heads * head_dim))
 }

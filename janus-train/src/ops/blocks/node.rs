@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CudaStorage, CustomOp2, Layout, MetalStorage, Result, Shape, Storage, Tensor, Var, bail};
+use candle_core::{
+    CpuStorage, CudaStorage, CustomOp2, Layout, MetalStorage, Result, Shape, Storage, Tensor, Var, bail,
+};
 
 use crate::ops::gradient::Weight;
 
@@ -23,7 +25,13 @@ pub(super) struct Computed {
 impl Computed {
     /// A node with the inputs `x` and `anchor`, which may be the same. `anchor` only makes candle track
     /// the node and gets no gradient, so a tracked tensor that is not a variable must be passed as `x`.
-    pub(super) fn node(name: &'static str, x: &Tensor, anchor: &Tensor, value: &Tensor, backward: Box<Backward>) -> Result<Tensor> {
+    pub(super) fn node(
+        name: &'static str,
+        x: &Tensor,
+        anchor: &Tensor,
+        value: &Tensor,
+        backward: Box<Backward>,
+    ) -> Result<Tensor> {
         let value = value.detach().contiguous()?;
         let value = if value.layout().start_offset() == 0 { value } else { value.copy()? };
         x.apply_op2(anchor, Self { name, value: Mutex::new(Some(value)), backward })
@@ -51,22 +59,46 @@ impl CustomOp2 for Computed {
         self.take(|storage| if let Storage::Cpu(storage) = storage { Some(storage) } else { None })
     }
 
-    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
         self.take(|storage| if let Storage::Cuda(storage) = storage { Some(storage) } else { None })
     }
 
-    fn metal_fwd(&self, _: &MetalStorage, _: &Layout, _: &MetalStorage, _: &Layout) -> Result<(MetalStorage, Shape)> {
+    fn metal_fwd(
+        &self,
+        _: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+    ) -> Result<(MetalStorage, Shape)> {
         self.take(|storage| if let Storage::Metal(storage) = storage { Some(storage) } else { None })
     }
 
-    fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         Ok(((self.backward)(&dy.detach())?, None))
     }
 }
 
 /// Runs `f` on `x` as one node. Gradients of `weights` are added to their accumulators. With
 /// `recompute`, only `x` is saved for the backward pass.
-pub(super) fn block(name: &'static str, x: &Tensor, weights: &[&Weight], recompute: bool, f: Arc<Forward>) -> Result<Tensor> {
+pub(super) fn block(
+    name: &'static str,
+    x: &Tensor,
+    weights: &[&Weight],
+    recompute: bool,
+    f: Arc<Forward>,
+) -> Result<Tensor> {
     let tracked = x.track_op();
     let anchor = weights.iter().map(|weight| &weight.tensor).find(|weight| weight.track_op());
     let Some(anchor) = anchor.or(tracked.then_some(x)) else {
@@ -80,7 +112,8 @@ pub(super) fn block(name: &'static str, x: &Tensor, weights: &[&Weight], recompu
         let value = f(&input, &Tensor::clone)?;
         (value.clone(), Some((input, value)))
     };
-    let (saved, weights) = (Mutex::new(saved), weights.iter().map(|&weight| weight.clone()).collect::<Vec<_>>());
+    let (saved, weights) =
+        (Mutex::new(saved), weights.iter().map(|&weight| weight.clone()).collect::<Vec<_>>());
     let backward = move |dy: &Tensor| {
         let saved = saved.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (input, value) = match saved {

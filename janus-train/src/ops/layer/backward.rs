@@ -30,7 +30,11 @@ impl Layer {
         let dpost_norm: Vec<Vec<f32>> = gated
             .par_chunks_mut(ROWS_PER_TASK * ffn)
             .zip(dgate_up.par_chunks_mut(ROWS_PER_TASK * 2 * ffn))
-            .zip(normed.par_chunks_mut(ROWS_PER_TASK * hidden).zip(dmiddle.par_chunks_mut(ROWS_PER_TASK * hidden)))
+            .zip(
+                normed
+                    .par_chunks_mut(ROWS_PER_TASK * hidden)
+                    .zip(dmiddle.par_chunks_mut(ROWS_PER_TASK * hidden)),
+            )
             .zip(dmixed.par_chunks_mut(ROWS_PER_TASK * q))
             .enumerate()
             .map(|(task, (((gated, dgate_up), (normed, dmiddle)), dmixed))| {
@@ -40,22 +44,44 @@ impl Layer {
                 let mut dnormed = Scratch::new(n * hidden);
                 // `gated` has the gradient of the gated activation until swiglu::backward replaces it by
                 // the activation.
-                matmul(MatMut::new(gated, n, ffn), false, Mat::new(dy, n, hidden), w.projection(Projection::Down, ffn));
+                matmul(
+                    MatMut::new(gated, n, ffn),
+                    false,
+                    Mat::new(dy, n, hidden),
+                    w.projection(Projection::Down, ffn),
+                );
                 dgate_up.copy_from_slice(rows(&saved.gate_up, 2 * ffn, start, n));
                 vectorised!(|| {
-                    for (gate_up, gated) in dgate_up.chunks_exact_mut(2 * ffn).zip(gated.chunks_exact_mut(ffn)) {
+                    for (gate_up, gated) in
+                        dgate_up.chunks_exact_mut(2 * ffn).zip(gated.chunks_exact_mut(ffn))
+                    {
                         let (gate, up) = gate_up.split_at_mut(ffn);
                         swiglu::backward(gate, up, gated);
                     }
                 });
                 let dgate_up = Mat::new(dgate_up, n, 2 * ffn);
-                matmul(MatMut::new(&mut dnormed, n, hidden), false, dgate_up.cols(0..ffn), w.projection(Projection::Gate, hidden));
-                matmul(MatMut::new(&mut dnormed, n, hidden), true, dgate_up.cols(ffn..2 * ffn), w.projection(Projection::Up, hidden));
+                matmul(
+                    MatMut::new(&mut dnormed, n, hidden),
+                    false,
+                    dgate_up.cols(0..ffn),
+                    w.projection(Projection::Gate, hidden),
+                );
+                matmul(
+                    MatMut::new(&mut dnormed, n, hidden),
+                    true,
+                    dgate_up.cols(ffn..2 * ffn),
+                    w.projection(Projection::Up, hidden),
+                );
                 norm::rms_norm(middle, &w.post_norm, eps, normed);
                 dmiddle.copy_from_slice(dy);
                 let mut dnorm = vec![0.0; hidden];
                 rms_norm::backward(middle, &w.post_norm, eps, &dnormed, dmiddle, &mut dnorm);
-                matmul(MatMut::new(dmixed, n, q), false, Mat::new(dmiddle, n, hidden), w.projection(Projection::O, q));
+                matmul(
+                    MatMut::new(dmixed, n, q),
+                    false,
+                    Mat::new(dmiddle, n, hidden),
+                    w.projection(Projection::O, q),
+                );
                 dnorm
             })
             .collect();
@@ -65,7 +91,11 @@ impl Layer {
         self.project_gradient(Projection::Gate, dgate_up_mat.cols(0..ffn), normed_mat)?;
         self.project_gradient(Projection::Up, dgate_up_mat.cols(ffn..2 * ffn), normed_mat)?;
         self.project_gradient(Projection::Down, Mat::new(dy, tokens, hidden), Mat::new(&gated, tokens, ffn))?;
-        self.project_gradient(Projection::O, Mat::new(&dmiddle, tokens, hidden), Mat::new(&saved.mixed, tokens, q))?;
+        self.project_gradient(
+            Projection::O,
+            Mat::new(&dmiddle, tokens, hidden),
+            Mat::new(&saved.mixed, tokens, q),
+        )?;
         self.norm_gradient(&self.weights.post_attention_layernorm, &dpost_norm)?;
         drop((gated, dgate_up));
 
@@ -73,7 +103,13 @@ impl Layer {
         let (dq, dkv) = MatMut::new(&mut dqkv, tokens, qkv).split_cols(q);
         let (dk, dv) = dkv.split_cols(kv);
         let dmixed = Mat::new(&dmixed, tokens, q);
-        attention::backward(self.shape.attention, &self.shape.cu_seqlens, self.inputs(&saved.qkv), dmixed, Gradients { dq, dk, dv });
+        attention::backward(
+            self.shape.attention,
+            &self.shape.cu_seqlens,
+            self.inputs(&saved.qkv),
+            dmixed,
+            Gradients { dq, dk, dv },
+        );
 
         // From queries, keys and values to x.
         let mut dx = Scratch::new(tokens * hidden);
@@ -87,9 +123,24 @@ impl Layer {
                 self.rotate(dqkv, start, true);
                 let mut dnormed = Scratch::new(n * hidden);
                 let dqkv = Mat::new(dqkv, n, qkv);
-                matmul(MatMut::new(&mut dnormed, n, hidden), false, dqkv.cols(0..q), w.projection(Projection::Q, hidden));
-                matmul(MatMut::new(&mut dnormed, n, hidden), true, dqkv.cols(q..q + kv), w.projection(Projection::K, hidden));
-                matmul(MatMut::new(&mut dnormed, n, hidden), true, dqkv.cols(q + kv..qkv), w.projection(Projection::V, hidden));
+                matmul(
+                    MatMut::new(&mut dnormed, n, hidden),
+                    false,
+                    dqkv.cols(0..q),
+                    w.projection(Projection::Q, hidden),
+                );
+                matmul(
+                    MatMut::new(&mut dnormed, n, hidden),
+                    true,
+                    dqkv.cols(q..q + kv),
+                    w.projection(Projection::K, hidden),
+                );
+                matmul(
+                    MatMut::new(&mut dnormed, n, hidden),
+                    true,
+                    dqkv.cols(q + kv..qkv),
+                    w.projection(Projection::V, hidden),
+                );
                 norm::rms_norm(x, &w.input_norm, eps, normed);
                 dx.copy_from_slice(rows(&dmiddle, hidden, start, n));
                 let mut dnorm = vec![0.0; hidden];
@@ -130,11 +181,15 @@ impl Layer {
         };
         if let Some(gradient) = &b.gradient {
             let inner = narrow(x, Mat::new(&Values::of(&a.tensor)?, rank, input).t());
-            gradient.add(b.tensor.shape(), |db, filled| par_weight_gradient(db, filled, dy, Mat::new(&inner, tokens, rank)))?;
+            gradient.add(b.tensor.shape(), |db, filled| {
+                par_weight_gradient(db, filled, dy, Mat::new(&inner, tokens, rank))
+            })?;
         }
         if let Some(gradient) = &a.gradient {
             let inner = narrow(dy, Mat::new(&Values::of(&b.tensor)?, out, rank));
-            gradient.add(a.tensor.shape(), |da, filled| par_weight_gradient(da, filled, Mat::new(&inner, tokens, rank), x))?;
+            gradient.add(a.tensor.shape(), |da, filled| {
+                par_weight_gradient(da, filled, Mat::new(&inner, tokens, rank), x)
+            })?;
         }
         Ok(())
     }

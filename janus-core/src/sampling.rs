@@ -1,5 +1,7 @@
 //! How the next token is chosen.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -8,7 +10,8 @@ use crate::{Error, Result};
 /// and no penalty, up to 1,024 new tokens. [`SamplingParams::paper`] has the paper's.
 ///
 /// Fields are added in minor versions: write `SamplingParams { seed: 1, ..SamplingParams::default() }`. The
-/// order of the fields is the order in files and in the keys of call journals.
+/// order of the fields is the order in files and in the keys of call journals. The fields after
+/// `top_logprobs` are written only if they have an effect.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SamplingParams {
@@ -36,6 +39,33 @@ pub struct SamplingParams {
     /// How many of the most likely tokens to return at each position; above 0 it requires
     /// [`logprobs`](Self::logprobs).
     pub top_logprobs: usize,
+    /// Minimum number of new tokens: before them, no end of turn and none of `stop_token_ids` is chosen, and
+    /// no stop text is searched for.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub min_tokens: usize,
+    /// Tokens that end a generation, in addition to the model's; they are not part of its text.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stop_token_ids: Vec<u32>,
+    /// Continues after the model's end of turn, up to `max_tokens`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_eos: bool,
+    /// What to add to the logits of some tokens, from -100 to 100, by token id.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub logit_bias: BTreeMap<u32, f64>,
+    /// Subtracted from the logit of every token that is already in the output, from -2 to 2.
+    #[serde(skip_serializing_if = "is_neutral")]
+    pub presence_penalty: f64,
+    /// Subtracted from the logit of a token for each time that it is in the output, from -2 to 2.
+    #[serde(skip_serializing_if = "is_neutral")]
+    pub frequency_penalty: f64,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+fn is_neutral(penalty: &f64) -> bool {
+    *penalty == 0.0
 }
 
 impl Default for SamplingParams {
@@ -55,6 +85,12 @@ impl Default for SamplingParams {
             stop: Vec::new(),
             logprobs: false,
             top_logprobs: 0,
+            min_tokens: 0,
+            stop_token_ids: Vec::new(),
+            ignore_eos: false,
+            logit_bias: BTreeMap::new(),
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
         }
     }
 }
@@ -103,6 +139,19 @@ impl SamplingParams {
         if self.stop.iter().any(String::is_empty) {
             return wrong("stop", &"an empty text", "texts of at least one character");
         }
+        if self.min_tokens > self.max_tokens {
+            return wrong("min_tokens", &self.min_tokens, "at most max_tokens");
+        }
+        if let Some(bias) = self.logit_bias.values().find(|bias| !(-100.0..=100.0).contains(*bias)) {
+            return wrong("logit_bias", bias, "numbers from -100 to 100");
+        }
+        for (field, penalty) in
+            [("presence_penalty", self.presence_penalty), ("frequency_penalty", self.frequency_penalty)]
+        {
+            if !(-2.0..=2.0).contains(&penalty) {
+                return wrong(field, &penalty, "a number from -2 to 2");
+            }
+        }
         Ok(())
     }
 }
@@ -136,6 +185,23 @@ mod tests {
     }
 
     #[test]
+    fn parameters_that_have_an_effect_are_written_and_read() {
+        let params = SamplingParams {
+            min_tokens: 2,
+            stop_token_ids: vec![7],
+            ignore_eos: true,
+            logit_bias: BTreeMap::from([(3, -1.5)]),
+            presence_penalty: 0.5,
+            frequency_penalty: -0.5,
+            ..SamplingParams::default()
+        };
+        let text = serde_json::to_string(&params).unwrap();
+        let added = r#""min_tokens":2,"stop_token_ids":[7],"ignore_eos":true,"logit_bias":{"3":-1.5},"presence_penalty":0.5,"frequency_penalty":-0.5}"#;
+        assert!(text.ends_with(added), "{text}");
+        assert_eq!(serde_json::from_str::<SamplingParams>(&text).unwrap(), params);
+    }
+
+    #[test]
     fn a_parameter_out_of_range_is_named() {
         let named = |params: SamplingParams| match params.validate().unwrap_err() {
             Error::Sampling { field, .. } => field,
@@ -151,6 +217,13 @@ mod tests {
         assert_eq!(named(SamplingParams { top_logprobs: 5, ..base() }), "top_logprobs");
         assert_eq!(named(SamplingParams { top_logprobs: 21, logprobs: true, ..base() }), "top_logprobs");
         assert_eq!(named(SamplingParams { stop: vec![String::new()], ..base() }), "stop");
+        assert_eq!(named(SamplingParams { min_tokens: 2, ..SamplingParams::greedy(1) }), "min_tokens");
+        for bias in [f64::NAN, 100.5, -101.0] {
+            let logit_bias = BTreeMap::from([(1, bias)]);
+            assert_eq!(named(SamplingParams { logit_bias, ..base() }), "logit_bias");
+        }
+        assert_eq!(named(SamplingParams { presence_penalty: 2.5, ..base() }), "presence_penalty");
+        assert_eq!(named(SamplingParams { frequency_penalty: f64::NAN, ..base() }), "frequency_penalty");
     }
 
     #[test]

@@ -213,6 +213,15 @@ impl Engine {
             return Err(wrong("the prompt has no tokens: expected at least one".into()));
         }
         let vocab_size = self.model.config().vocab_size;
+        let named = [
+            ("stop_token_ids", &sampling.stop_token_ids),
+            ("logit_bias", &sampling.logit_bias.keys().copied().collect()),
+        ];
+        for (field, ids) in named {
+            if let Some(id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
+                return Err(wrong(format!("{field} names token {id}: the model has {vocab_size} tokens")));
+            }
+        }
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
             return Err(wrong(Error::TokenId { id, vocab_size }.to_string()));
         }

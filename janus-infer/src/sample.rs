@@ -1,7 +1,10 @@
 //! Choosing the next token.
 //!
-//! The filters apply in the order of vLLM and transformers: repetition penalty, temperature, top-k,
-//! top-p, min-p. The token is then drawn from the softmax over what they keep.
+//! The logits are changed and filtered in the order of vLLM: minimum length, bias, repetition penalty,
+//! frequency penalty, presence penalty, temperature, top-k, top-p, min-p. The token is then drawn from the
+//! softmax over what is kept.
+
+use std::collections::HashMap;
 
 use janus_core::SamplingParams;
 use rand::Rng;
@@ -24,6 +27,12 @@ pub struct Sampler {
     seen: Vec<u64>,
     /// The same ids, each once.
     penalised: Vec<u32>,
+    /// How often each token was chosen; empty without a frequency or presence penalty.
+    chosen: HashMap<u32, u32>,
+    /// Tokens chosen so far.
+    count: usize,
+    /// Tokens that are not chosen before [`SamplingParams::min_tokens`].
+    ends: Vec<u32>,
     /// Scratch space of [`Sampler::next`].
     terms: Vec<f32>,
 }
@@ -56,14 +65,29 @@ impl Sampler {
     /// other's random numbers.
     pub fn new(params: &SamplingParams, id: &str, index: usize, prompt: &[u32]) -> Self {
         let rng = janus_core::stream(params.seed, &format!("sample {index} of {id}"));
-        let mut sampler =
-            Self { params: params.clone(), rng, seen: Vec::new(), penalised: Vec::new(), terms: Vec::new() };
+        let mut sampler = Self {
+            params: params.clone(),
+            rng,
+            seen: Vec::new(),
+            penalised: Vec::new(),
+            chosen: HashMap::new(),
+            count: 0,
+            ends: params.stop_token_ids.clone(),
+            terms: Vec::new(),
+        };
         prompt.iter().for_each(|id| sampler.see(*id));
         sampler
     }
 
-    /// Chooses the next token from `logits`, `[vocab]`, which it overwrites. From then on the repetition
-    /// penalty applies to the token. A temperature below 0.00001 is greedy; of equally likely tokens
+    /// Adds the model's own end tokens to those that are not chosen before [`SamplingParams::min_tokens`].
+    #[must_use]
+    pub fn with_ends(mut self, ends: &[u32]) -> Self {
+        self.ends.extend(ends);
+        self
+    }
+
+    /// Chooses the next token from `logits`, `[vocab]`, which it overwrites. From then on the penalties
+    /// apply to the token. A temperature below 0.00001 is greedy; of equally likely tokens
     /// greedy decoding takes the one with the lowest id.
     ///
     /// # Errors
@@ -77,13 +101,15 @@ impl Sampler {
         let normaliser = self.params.logprobs.then(|| log_sum_exp(logits));
         let original =
             |id: u32, logits: &[f32]| normaliser.map(|normaliser| logits[id as usize] - normaliser);
-        if greedy && self.params.repetition_penalty == 1.0 {
+        if greedy && !self.changes_logits() {
             let id = most_likely(logits)?;
-            return Ok(Choice { id, logprob: original(id, logits) });
+            let logprob = original(id, logits);
+            self.add(id);
+            return Ok(Choice { id, logprob });
         }
         let before: Vec<f32> = if self.params.logprobs { logits.to_vec() } else { Vec::new() };
         let id = if greedy {
-            self.penalise(logits);
+            self.change(logits);
             most_likely(logits)?
         } else {
             let candidates = self.candidates(logits);
@@ -92,15 +118,16 @@ impl Sampler {
             }
             draw(&candidates, self.rng.random())
         };
-        self.see(id);
-        Ok(Choice { id, logprob: original(id, &before) })
+        let logprob = original(id, &before);
+        self.add(id);
+        Ok(Choice { id, logprob })
     }
 
     /// The tokens that the filters keep, given `logits`, `[vocab]`, which it overwrites: most likely
     /// first with a top-p below 1, else by id. Empty if the largest logit is not finite. The temperature
     /// must be at least 0.00001.
     pub fn candidates(&mut self, logits: &mut [f32]) -> Vec<Candidate> {
-        self.penalise(logits);
+        self.change(logits);
         let temperature = self.params.temperature as f32;
         if temperature != 1.0 {
             logits.iter_mut().for_each(|x| *x /= temperature);
@@ -141,17 +168,52 @@ impl Sampler {
         kept.into_iter().map(|(term, id)| Candidate { id, probability: f64::from(term) / total }).collect()
     }
 
-    /// The repetition penalty of Keskar et al., arXiv 1909.05858, section 4.1; a negative logit is
-    /// multiplied, not divided.
-    fn penalise(&self, logits: &mut [f32]) {
-        let penalty = self.params.repetition_penalty as f32;
-        if penalty == 1.0 {
-            return;
-        }
-        for &id in &self.penalised {
-            if let Some(x) = logits.get_mut(id as usize) {
-                *x = if *x > 0.0 { *x / penalty } else { *x * penalty };
+    /// Whether [`Sampler::change`] has an effect.
+    fn changes_logits(&self) -> bool {
+        let SamplingParams { repetition_penalty, min_tokens, logit_bias, .. } = &self.params;
+        *repetition_penalty != 1.0
+            || self.count < *min_tokens
+            || !logit_bias.is_empty()
+            || !self.chosen.is_empty()
+    }
+
+    /// Applies everything that does not depend on the temperature.
+    fn change(&self, logits: &mut [f32]) {
+        let SamplingParams {
+            repetition_penalty,
+            min_tokens,
+            logit_bias,
+            presence_penalty,
+            frequency_penalty,
+            ..
+        } = &self.params;
+        let mut change = |id: u32, change: &dyn Fn(f32) -> f32| {
+            if let Some(logit) = logits.get_mut(id as usize) {
+                *logit = change(*logit);
             }
+        };
+        if self.count < *min_tokens {
+            self.ends.iter().for_each(|&id| change(id, &|_| f32::NEG_INFINITY));
+        }
+        for (&id, &bias) in logit_bias {
+            change(id, &|logit| logit + bias as f32);
+        }
+        // Keskar et al., arXiv 1909.05858, section 4.1; a negative logit is multiplied, not divided.
+        let penalty = *repetition_penalty as f32;
+        for &id in &self.penalised {
+            change(id, &|logit| if logit > 0.0 { logit / penalty } else { logit * penalty });
+        }
+        for (&id, &times) in &self.chosen {
+            change(id, &|logit| logit - *frequency_penalty as f32 * times as f32 - *presence_penalty as f32);
+        }
+    }
+
+    /// Counts a chosen token.
+    fn add(&mut self, id: u32) {
+        self.count += 1;
+        self.see(id);
+        if self.params.presence_penalty != 0.0 || self.params.frequency_penalty != 0.0 {
+            *self.chosen.entry(id).or_default() += 1;
         }
     }
 
@@ -288,6 +350,39 @@ mod tests {
         let mut sampler = sampler(params);
         let ids: Vec<u32> = (0..3).map(|_| sampler.next(&mut [3.0, 2.0, 1.0]).unwrap().id).collect();
         assert_eq!(ids, [0, 1, 2]);
+    }
+
+    /// A token's logit is lowered by 0.5 for each time that it was chosen, and by 1 once: of 3, 2 and 1, the
+    /// first is then 1.5, the second 0.5.
+    #[test]
+    fn presence_and_frequency_penalties_count_the_output_alone() {
+        let params =
+            SamplingParams { presence_penalty: 1.0, frequency_penalty: 0.5, ..SamplingParams::greedy(8) };
+        let mut sampler = Sampler::new(&params, "r", 0, &[0, 0, 0]);
+        let ids: Vec<u32> = (0..5).map(|_| sampler.next(&mut [3.0, 2.0, 1.2]).unwrap().id).collect();
+        // 3 | 1.5, 2 | 1.5, 0.5 | 1.0, 0.5, 1.2 | 1.0, 0.5, -0.3
+        assert_eq!(ids, [0, 1, 0, 2, 0]);
+    }
+
+    #[test]
+    fn a_bias_is_added_before_the_choice() {
+        let logit_bias = std::collections::BTreeMap::from([(2, 3.5), (0, -100.0)]);
+        let params = SamplingParams { logit_bias, logprobs: true, ..SamplingParams::greedy(1) };
+        let choice = sampler(params).next(&mut [3.0, 2.0, 1.0]).unwrap();
+        let normaliser = (3f32.exp() + 2f32.exp() + 1f32.exp()).ln();
+        assert_eq!(choice.id, 2);
+        // The log-probability is the model's own.
+        assert!((choice.logprob.unwrap() - (1.0 - normaliser)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn ends_are_not_chosen_before_the_minimum_length() {
+        for temperature in [0.0, 1.0] {
+            let params = SamplingParams { temperature, min_tokens: 2, stop_token_ids: vec![1], ..plain() };
+            let mut sampler = sampler(params).with_ends(&[0]);
+            let ids: Vec<u32> = (0..3).map(|_| sampler.next(&mut [60.0, 30.0, 0.0]).unwrap().id).collect();
+            assert_eq!(ids, [2, 2, 0], "{temperature}");
+        }
     }
 
     #[test]

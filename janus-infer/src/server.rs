@@ -2,7 +2,10 @@
 //!
 //! * `POST /v1/chat/completions` and `POST /v1/completions`, whole or as server-sent events;
 //!   `GET /v1/models`, `/health`, `/metrics` (Prometheus' text format).
-//! * Extensions: `top_k`, `min_p` and `repetition_penalty`; `preferences`, a
+//! * vLLM's fields: `top_k`, `min_p`, `repetition_penalty`, `min_tokens`, `stop_token_ids`, `ignore_eos`,
+//!   `continue_final_message`, `echo`. A field of OpenAI or vLLM that would change an answer and is not
+//!   supported is refused by name.
+//! * Extensions: `preferences`, a
 //!   [`PreferenceSet`](janus_core::PreferenceSet) from which the system message is composed (and
 //!   returned as `system_message`); `best_of` with a [`RewardModel`]: all candidates are scored, and the
 //!   `n` best are the choices, each with its `reward` and its index as `candidate`. `rewards` has the
@@ -10,8 +13,8 @@
 //! * Missing parameters default to [`ServerOptions::sampling`]. With a `seed`, a request always has the
 //!   same answer, streamed or not and whatever else is in the batch; without one, each request is
 //!   sampled anew.
-//! * A completion's prompt is used verbatim: special tokens may be written in it, and none are added. It
-//!   may be a list: choice `p · n + s` is sample s of prompt p, the same as if the prompt were sent
+//! * Special tokens may be written in a completion's prompt. The only one that is added is the one that the
+//!   model was trained with before every text, such as `<s>`. The prompt may be a list: choice `p · n + s` is sample s of prompt p, the same as if the prompt were sent
 //!   alone.
 //!
 //! One thread runs the engine, another all connections. Limits apply to the number of requests that wait

@@ -24,6 +24,10 @@ mod reward;
 #[cfg(feature = "server")]
 mod server;
 #[cfg(feature = "server")]
+mod server_completions;
+#[cfg(feature = "server")]
+mod server_fields;
+#[cfg(feature = "server")]
 mod service;
 #[cfg(feature = "local")]
 mod session;

@@ -16,22 +16,22 @@ use serde_json::{Value, json};
 use crate::http::{Running, TIMEOUT, connect, exchange, post, response};
 use crate::tiny;
 
-fn engine() -> janus_infer::Engine {
+pub(crate) fn engine() -> janus_infer::Engine {
     tiny::engine(EngineOptions::default()).with_name("tiny")
 }
 
-fn start(options: ServerOptions) -> Running {
+pub(crate) fn start(options: ServerOptions) -> Running {
     Running::start(engine(), None, options)
 }
 
-fn hello(fields: Value) -> Value {
+pub(crate) fn hello(fields: Value) -> Value {
     let mut body = json!({ "model": "tiny", "messages": [{ "role": "user", "content": "hello" }], "max_tokens": 24, "seed": 7 });
     body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     body
 }
 
 /// Prefers short answers.
-struct Short;
+pub(crate) struct Short;
 
 impl RewardModel for Short {
     fn name(&self) -> &str {
@@ -147,7 +147,7 @@ fn an_answer_equals_the_engines() {
 }
 
 /// Joins the chunks of a stream by choice: text, logprobs, finish reason.
-fn join_chunks(events: &[Value]) -> BTreeMap<u64, (String, Vec<Value>, Value)> {
+pub(crate) fn join_chunks(events: &[Value]) -> BTreeMap<u64, (String, Vec<Value>, Value)> {
     let mut choices: BTreeMap<u64, (String, Vec<Value>, Value)> = BTreeMap::new();
     for choice in events.iter().flat_map(|event| event["choices"].as_array().unwrap()) {
         let (text, logprobs, finish) = choices.entry(choice["index"].as_u64().unwrap()).or_default();
@@ -239,134 +239,6 @@ fn stop_texts_end_an_answer() {
 }
 
 #[test]
-fn completions_of_text_and_of_ids() {
-    let server = start(ServerOptions::default());
-    let ask = |prompt: Value, fields: Value| {
-        let mut body = json!({ "model": "tiny", "prompt": prompt, "seed": 2 });
-        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-        server.post("/v1/completions", &body)
-    };
-    let text = "<|im_start|>user\nhello";
-    let ids = engine().tokenizer().encode_with_specials(text).unwrap();
-    assert_eq!(ids[0], 256, "the text of a special token becomes the token");
-    let fields = json!({ "logprobs": 2 });
-    let answers: Vec<Value> = [json!(text), json!([text]), json!(ids), json!([ids])]
-        .into_iter()
-        .map(|prompt| ask(prompt, fields.clone()).json())
-        .collect();
-    for answer in &answers {
-        assert_eq!((&answer["choices"], &answer["usage"]), (&answers[0]["choices"], &answers[0]["usage"]));
-    }
-    let (choice, usage) = (&answers[0]["choices"][0], &answers[0]["usage"]);
-    assert_eq!(
-        (&answers[0]["object"], &usage["prompt_tokens"]),
-        (&json!("text_completion"), &json!(ids.len()))
-    );
-    // OpenAI's default is 16 tokens.
-    assert!(choice["finish_reason"] == "stop" || usage["completion_tokens"] == 16, "{answers:?}");
-    let logprobs = &choice["logprobs"];
-    let count = usage["completion_tokens"].as_u64().unwrap() as usize;
-    for name in ["tokens", "token_logprobs", "top_logprobs", "text_offset"] {
-        assert_eq!(logprobs[name].as_array().unwrap().len(), count, "{name}");
-    }
-    assert!(
-        logprobs["top_logprobs"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|top| (1..=2).contains(&top.as_object().unwrap().len()))
-    );
-
-    let events = ask(json!(text), json!({ "logprobs": 2, "stream": true, "n": 2 })).events();
-    let whole = ask(json!(text), json!({ "logprobs": 2, "n": 2 })).json();
-    for (index, (streamed, _, finish)) in join_chunks(&events) {
-        let expected = &whole["choices"][index as usize];
-        assert_eq!((&json!(streamed), &finish), (&expected["text"], &expected["finish_reason"]));
-        let joined = |name: &str| -> Vec<Value> {
-            let choices =
-                events.iter().map(|event| &event["choices"][0]).filter(|choice| choice["index"] == index);
-            choices
-                .flat_map(|choice| choice["logprobs"][name].as_array().cloned().unwrap_or_default())
-                .collect()
-        };
-        for name in ["tokens", "token_logprobs", "top_logprobs", "text_offset"] {
-            assert_eq!(json!(joined(name)), expected["logprobs"][name], "{name}");
-        }
-    }
-
-    let wrong = |prompt: Value, fields: Value| ask(prompt, fields).error();
-    let param = |error: (u16, String, Option<String>, Option<String>)| (error.0, error.2.unwrap());
-    assert_eq!(param(wrong(json!([1, 258]), json!({}))), (400, "prompt".into()));
-    assert_eq!(param(wrong(json!([]), json!({}))), (400, "prompt".into()));
-    assert_eq!(param(wrong(json!([1, "b"]), json!({}))), (400, "prompt".into()));
-    assert_eq!(param(wrong(json!(["b", 1]), json!({}))), (400, "prompt".into()));
-    assert_eq!(param(wrong(json!(["a", [1]]), json!({}))), (400, "prompt".into()));
-    assert_eq!(param(wrong(json!([1, -1]), json!({}))), (400, "prompt[1]".into()));
-    assert_eq!(param(wrong(json!({}), json!({}))), (400, "prompt".into()));
-    assert_eq!(param(wrong(json!("a"), json!({ "echo": true }))), (400, "echo".into()));
-    assert_eq!(param(wrong(json!("a"), json!({ "best_of": 2 }))), (400, "best_of".into()));
-    assert_eq!(ask(json!("a"), json!({ "best_of": 1, "echo": false, "suffix": null })).status, 200);
-}
-
-#[test]
-fn several_prompts_are_answered_as_if_each_were_alone() {
-    let server = start(ServerOptions::default());
-    let ask = |prompt: Value, fields: Value| {
-        let mut body = json!({ "model": "tiny", "prompt": prompt, "seed": 2, "max_tokens": 12, "n": 2 });
-        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-        server.post("/v1/completions", &body)
-    };
-    let texts = ["hello", "<|im_start|>user\nhello", "hello"];
-    let ids: Vec<Vec<u32>> =
-        texts.iter().map(|text| engine().tokenizer().encode_with_specials(text).unwrap()).collect();
-    let alone: Vec<Value> = texts.iter().map(|text| ask(json!(text), json!({})).json()).collect();
-    for prompts in [json!(texts), json!(ids)] {
-        let answer = ask(prompts.clone(), json!({})).json();
-        let choices = answer["choices"].as_array().unwrap();
-        assert_eq!(choices.len(), 6);
-        for (index, choice) in choices.iter().enumerate() {
-            let expected = &alone[index / 2]["choices"][index % 2];
-            assert_eq!(
-                (&choice["index"], &choice["text"], &choice["finish_reason"]),
-                (&json!(index), &expected["text"], &expected["finish_reason"])
-            );
-        }
-        for count in ["prompt_tokens", "completion_tokens", "total_tokens"] {
-            let sum: u64 = alone.iter().map(|answer| answer["usage"][count].as_u64().unwrap()).sum();
-            assert_eq!(answer["usage"][count], json!(sum), "{count}");
-        }
-        let events =
-            ask(prompts, json!({ "stream": true, "stream_options": { "include_usage": true } })).events();
-        assert_eq!(events.last().unwrap()["usage"], answer["usage"]);
-        let streamed = join_chunks(&events[..events.len() - 1]);
-        assert_eq!(streamed.len(), 6);
-        for (index, (text, _, finish)) in streamed {
-            assert_eq!(
-                (&json!(text), &finish),
-                (&choices[index as usize]["text"], &choices[index as usize]["finish_reason"])
-            );
-        }
-    }
-    // Without a seed, equal prompts get different answers.
-    let unseeded = ask(json!(["hello", "hello"]), json!({ "seed": null, "n": 1 })).json();
-    assert_ne!(unseeded["choices"][0]["text"], unseeded["choices"][1]["text"]);
-
-    for (prompt, field, message) in [
-        (json!([[1, 2], [1, 258]]), "prompt[1]", "258"),
-        (json!(vec!["a"; 65]), "prompt", "65 prompts of 2 samples"),
-        (json!(vec!["a"; 200]), "prompt", "more than 128 prompts"),
-    ] {
-        let answer = ask(prompt, json!({}));
-        let (status, _, param, _) = answer.error();
-        assert_eq!((status, param.as_deref()), (400, Some(field)));
-        assert!(answer.body.contains(message), "{}", answer.body);
-    }
-    // A failed request frees its place in the queue.
-    assert_eq!(ask(json!(texts), json!({})).status, 200);
-    server.wait_until("janus_queue_places_taken", |taken| taken == 0.0);
-}
-
-#[test]
 fn requests_without_a_seed_differ() {
     let server = start(ServerOptions::default());
     let text = |body: &Value| server.chat(body).json()["choices"][0]["message"]["content"].clone();
@@ -374,95 +246,6 @@ fn requests_without_a_seed_differ() {
     assert_eq!(text(&body), text(&body));
     body.as_object_mut().unwrap().remove("seed");
     assert_ne!(text(&body), text(&body));
-}
-
-#[test]
-fn an_invalid_request_is_refused_with_the_field() {
-    let server = start(ServerOptions::default());
-    let cases = [
-        (json!({ "temperature": "hot" }), "temperature"),
-        (json!({ "temperature": -1 }), "temperature"),
-        (json!({ "top_p": 0 }), "top_p"),
-        (json!({ "top_p": 1.5 }), "top_p"),
-        (json!({ "min_p": 1 }), "min_p"),
-        (json!({ "top_k": -2 }), "top_k"),
-        (json!({ "repetition_penalty": 0 }), "repetition_penalty"),
-        (json!({ "n": 0 }), "n"),
-        (json!({ "n": -1 }), "n"),
-        (json!({ "n": 1.5 }), "n"),
-        (json!({ "n": 129 }), "n"),
-        (json!({ "max_tokens": 0 }), "max_tokens"),
-        (json!({ "max_tokens": "many" }), "max_tokens"),
-        (json!({ "max_completion_tokens": 0 }), "max_completion_tokens"),
-        (json!({ "seed": 1.5 }), "seed"),
-        (json!({ "stop": 5 }), "stop"),
-        (json!({ "stop": [5] }), "stop[0]"),
-        (json!({ "stop": [""] }), "stop"),
-        (json!({ "stop": vec!["a"; 17] }), "stop"),
-        (json!({ "stop": "a".repeat(2000) }), "stop"),
-        (json!({ "stream": "yes" }), "stream"),
-        (json!({ "logprobs": 5 }), "logprobs"),
-        (json!({ "logprobs": true, "top_logprobs": 21 }), "top_logprobs"),
-        (json!({ "top_logprobs": 2 }), "top_logprobs"),
-        (json!({ "messages": "hello" }), "messages"),
-        (json!({ "messages": [] }), "messages"),
-        (json!({ "messages": [{ "role": "tool", "content": "a" }] }), "messages[0].role"),
-        (json!({ "messages": [{ "role": "user", "content": null }] }), "messages[0].content"),
-        (json!({ "messages": [{ "role": "user" }] }), "messages[0].content"),
-        (
-            json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url", "image_url": {} }] }] }),
-            "messages[0].content[0].type",
-        ),
-        (json!({ "messages": [{ "role": "user", "content": "x".repeat(400) }] }), "messages"),
-        (json!({ "tools": [{ "type": "function" }] }), "tools"),
-        (json!({ "response_format": { "type": "json_object" } }), "response_format"),
-        (json!({ "frequency_penalty": 0.5 }), "frequency_penalty"),
-        (json!({ "presence_penalty": -0.5 }), "presence_penalty"),
-        (json!({ "logit_bias": { "5": 1 } }), "logit_bias"),
-        (json!({ "best_of": 2 }), "best_of"),
-        (json!({ "preferences": [] }), "preferences"),
-        (
-            json!({ "preferences": [{ "dimension": "colour", "subdimension": "a", "preference": "b", "description": "c" }] }),
-            "preferences[0].dimension",
-        ),
-    ];
-    for (fields, param) in cases {
-        let response = server.chat(&hello(fields.clone()));
-        let (status, kind, named, _) = response.error();
-        assert_eq!(
-            (status, kind.as_str(), named.as_deref()),
-            (400, "invalid_request_error", Some(param)),
-            "{fields} {response:?}"
-        );
-        assert!(
-            response.message().contains(param) || param == "messages",
-            "{fields}: {}",
-            response.message()
-        );
-    }
-    let neutral = json!({ "frequency_penalty": 0, "presence_penalty": 0.0, "logit_bias": {}, "tools": [], "response_format": { "type": "text" }, "top_k": -1, "logprobs": false });
-    assert_eq!(server.chat(&hello(neutral)).status, 200);
-    let too_long =
-        server.chat(&hello(json!({ "messages": [{ "role": "user", "content": "x".repeat(400) }] })));
-    assert_eq!(too_long.error().3.as_deref(), Some("context_length_exceeded"));
-    assert!(server.chat(&hello(json!({ "best_of": 2 }))).message().contains("this server has none"));
-    assert_eq!(
-        server.chat(&hello(json!({ "model": "gpt" }))).error(),
-        (404, "not_found_error".into(), Some("model".into()), Some("model_not_found".into()))
-    );
-    let missing = server.chat(&json!({ "model": "tiny" }));
-    assert_eq!(
-        (missing.message().as_str(), missing.error().2.as_deref()),
-        ("messages is missing", Some("messages"))
-    );
-    for broken in
-        ["", "{", "[]", "nonsense", "{} {}", "\u{0}", r#"{"messages": [{"role": "user", "content": "a"}]} x"#]
-    {
-        let response = exchange(server.address, &post("/v1/chat/completions", broken)).unwrap();
-        assert_eq!((response.error().0, response.error().2), (400, None), "{broken}: {response:?}");
-    }
-    let deep = "[".repeat(100_000);
-    assert_eq!(exchange(server.address, &post("/v1/chat/completions", &deep)).unwrap().status, 400);
 }
 
 #[test]

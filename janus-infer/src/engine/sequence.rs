@@ -21,9 +21,13 @@ pub(crate) struct Sequence {
     prompt: Arc<[u32]>,
     max_tokens: usize,
     stop: Vec<String>,
+    /// Tokens in which no stop text is searched for.
+    min_tokens: usize,
+    stop_token_ids: Vec<u32>,
+    ignore_eos: bool,
     cache: KvCache,
     sampler: Sampler,
-    /// Generated ids, including the end of turn.
+    /// Generated ids, including the end token.
     ids: Vec<u32>,
     logprobs: Option<Vec<TokenLogprob>>,
     top_logprobs: usize,
@@ -35,8 +39,8 @@ pub(crate) struct Sequence {
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 enum Ending {
-    /// The last id is an end of turn.
-    EndOfTurn,
+    /// The last id is an end of turn, or one of the request's stop tokens.
+    EndToken,
     /// The text contains a stop text.
     StopText,
     Length,
@@ -59,6 +63,9 @@ impl Sequence {
             prompt,
             max_tokens: params.max_tokens,
             stop: params.stop.clone(),
+            min_tokens: params.min_tokens,
+            stop_token_ids: params.stop_token_ids.clone(),
+            ignore_eos: params.ignore_eos,
             cache,
             sampler,
             ids: Vec::new(),
@@ -129,8 +136,10 @@ impl Sequence {
         }
         self.end = if failed.is_some() {
             failed
-        } else if engine.end_ids().contains(&choice.id) {
-            Some(Ending::EndOfTurn)
+        } else if (!self.ignore_eos && engine.end_ids().contains(&choice.id))
+            || self.stop_token_ids.contains(&choice.id)
+        {
+            Some(Ending::EndToken)
         } else {
             match self.has_stop_text(engine.tokenizer()) {
                 Err(error) => Some(Ending::Failed(error.into())),
@@ -155,14 +164,15 @@ impl Sequence {
     /// and one for a space that the decoder may drop.
     fn has_stop_text(&self, tokenizer: &Tokenizer) -> Result<bool, janus_data::Error> {
         let Some(longest) = self.stop.iter().map(String::len).max() else { return Ok(false) };
-        let tail = tokenizer.decode(&self.ids[self.ids.len().saturating_sub(longest + 4)..])?;
+        let from = self.min_tokens.max(self.ids.len().saturating_sub(longest + 4));
+        let tail = tokenizer.decode(self.ids.get(from..).unwrap_or_default())?;
         Ok(self.stop.iter().any(|stop| tail.contains(stop.as_str())))
     }
 
     /// The ids that are text.
     fn text_ids(&self) -> &[u32] {
         match self.end {
-            Some(Ending::EndOfTurn) => &self.ids[..self.ids.len() - 1],
+            Some(Ending::EndToken) => &self.ids[..self.ids.len() - 1],
             _ => &self.ids,
         }
     }
@@ -170,8 +180,11 @@ impl Sequence {
     /// The text, up to a stop text.
     fn text(&self, tokenizer: &Tokenizer) -> Result<String, janus_data::Error> {
         let mut text = tokenizer.decode(self.text_ids())?;
-        let first = self.stop.iter().filter_map(|stop| text.find(stop.as_str())).min();
-        text.truncate(first.unwrap_or(text.len()));
+        // No stop text is searched for in the first `min_tokens` tokens.
+        let unsearched = tokenizer.decode(self.ids.get(..self.min_tokens).unwrap_or(&self.ids))?.len();
+        let from = text.floor_char_boundary(unsearched);
+        let first = self.stop.iter().filter_map(|stop| text[from..].find(stop.as_str())).min();
+        text.truncate(first.map_or(text.len(), |first| from + first));
         Ok(text)
     }
 
@@ -194,7 +207,7 @@ impl Sequence {
     pub(crate) fn finish(self, engine: &Engine) -> Result<Generation, Failure> {
         let finish_reason = match self.end {
             Some(Ending::Failed(error)) => return Err(error),
-            Some(Ending::EndOfTurn | Ending::StopText) => FinishReason::Stop,
+            Some(Ending::EndToken | Ending::StopText) => FinishReason::Stop,
             Some(Ending::Length) | None => FinishReason::Length,
         };
         let text = self.text(engine.tokenizer())?;

@@ -230,7 +230,8 @@ impl<'e> Session<'e> {
             };
             let done = match (then, self.requests.get(id)) {
                 (Then::Sample { next, logits: Some(logits) }, Some(request)) => {
-                    let sampler = Sampler::new(&request.sampling, &request.id, *next, tokens);
+                    let sampler = Sampler::new(&request.sampling, &request.id, *next, tokens)
+                        .with_ends(self.engine.end_ids());
                     let mut sequence = Sequence::new(
                         *id,
                         *next,

@@ -31,6 +31,12 @@ pub(super) fn body(
         stop,
         logprobs,
         top_logprobs,
+        min_tokens,
+        stop_token_ids,
+        ignore_eos,
+        logit_bias,
+        presence_penalty,
+        frequency_penalty,
     } = &request.sampling;
     let (input, content) = match (options.endpoint, &request.messages[..]) {
         (Endpoint::Chat, messages) => ("messages", json!(messages)),
@@ -56,6 +62,12 @@ pub(super) fn body(
     set("top_k", if *top_k == 0 { json!(-1) } else { json!(top_k) }, !extended && *top_k == 0);
     set("min_p", json!(min_p), !extended && *min_p == 0.0);
     set("repetition_penalty", json!(repetition_penalty), !extended && *repetition_penalty == 1.0);
+    set("min_tokens", json!(min_tokens), *min_tokens == 0);
+    set("stop_token_ids", json!(stop_token_ids), stop_token_ids.is_empty());
+    set("ignore_eos", json!(true), !ignore_eos);
+    set("logit_bias", json!(logit_bias), logit_bias.is_empty());
+    set("presence_penalty", json!(presence_penalty), *presence_penalty == 0.0);
+    set("frequency_penalty", json!(frequency_penalty), *frequency_penalty == 0.0);
     Ok(body)
 }
 

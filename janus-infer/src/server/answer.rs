@@ -24,6 +24,8 @@ pub(super) struct Answer {
     pub prompt_tokens: usize,
     /// The system message that was composed from preferences.
     pub system: Option<String>,
+    /// The text that each sample begins with; empty without `echo`.
+    pub echoes: Vec<String>,
 }
 
 impl Answer {
@@ -48,6 +50,7 @@ impl Answer {
                     "finish_reason": reason,
                 }),
                 Protocol::Completion => {
+                    let text = self.echo(index).to_string() + text;
                     json!({ "index": index, "text": text, "logprobs": logprobs, "finish_reason": reason })
                 }
             };
@@ -65,10 +68,17 @@ impl Answer {
         whole
     }
 
-    /// The first chunk of a choice; `None` for completions.
+    /// The prompt of a sample that begins with it.
+    fn echo(&self, sample: usize) -> &str {
+        self.echoes.get(sample).map_or("", String::as_str)
+    }
+
+    /// The first chunk of a choice; `None` for completions without `echo`.
     pub fn begin(&self, sample: usize) -> Option<Value> {
         if self.protocol == Protocol::Completion {
-            return None;
+            let echo = self.echo(sample);
+            return (!echo.is_empty())
+                .then(|| self.chunk(sample, json!({ "content": echo }), Value::Null, None));
         }
         let mut chunk = self.chunk(sample, json!({ "role": "assistant", "content": "" }), Value::Null, None);
         if sample == 0 {

@@ -44,15 +44,17 @@ pub(super) async fn generate(
         Protocol::Completion => (request::completion(&bytes, &served)?, "prompt"),
     };
     drop(bytes);
-    let GenerationRequest { prompts, sampling, seeded, delivery, system } = request;
+    let GenerationRequest { prompts, sampling, seeded, delivery, system, echo } = request;
     let field = PromptField { name, several: prompts.len() > 1 };
     let Ok(place) = Arc::clone(&state.places).try_acquire_owned() else {
         return Err(ApiError::busy(state.options.queue, state.metrics.retry_after(state.options.queue)));
     };
     let place = Arc::new(place);
     let samples = prompts.len() * sampling.n;
-    let (ids, messages) = encode(state, prompts, field, sampling.clone()).await?;
+    let Encoded { ids, messages, texts } = encode(state, prompts, field, sampling.clone(), echo).await?;
     let prompt_tokens = ids.iter().map(Vec::len).sum();
+    // The samples of one prompt follow each other.
+    let echoes = texts.into_iter().flat_map(|text| vec![text; sampling.n]).collect();
     let (updates, mut receiver) = unbounded_channel();
     let with_seed = |ids| {
         (ids, SamplingParams { seed: if seeded { sampling.seed } else { state.draw() }, ..sampling.clone() })
@@ -71,8 +73,8 @@ pub(super) async fn generate(
     }
     let prefix = if protocol == Protocol::Chat { "chatcmpl" } else { "cmpl" };
     let id = format!("{prefix}-{:016x}{:016x}", state.draw(), state.draw());
-    let answer =
-        Answer { protocol, id, created: now(), model: state.engine.name().into(), prompt_tokens, system };
+    let (created, model) = (now(), state.engine.name().into());
+    let answer = Answer { protocol, id, created, model, prompt_tokens, system, echoes };
     match delivery {
         Delivery::Stream { usage } => {
             let events = Events::new(receiver, answer, Arc::clone(&state.engine), samples, usage, field);
@@ -98,25 +100,44 @@ pub(super) async fn generate(
     }
 }
 
-/// The ids of each prompt, and the messages if there are any. The text of a completion may contain
-/// special tokens.
+/// The prompts of a request.
+struct Encoded {
+    /// The ids of each prompt.
+    ids: Vec<Vec<u32>>,
+    /// The messages of a chat.
+    messages: Vec<Message>,
+    /// The text of each prompt, if the answer begins with it.
+    texts: Vec<String>,
+}
+
+/// Tokenises the prompts. The text of a completion may contain special tokens.
 async fn encode(
     state: &State,
     prompts: Vec<Prompt>,
     field: PromptField,
     sampling: SamplingParams,
-) -> Result<(Vec<Vec<u32>>, Vec<Message>), ApiError> {
+    echo: bool,
+) -> Result<Encoded, ApiError> {
     let engine = Arc::clone(&state.engine);
     // On a thread of its own, so that neither the engine nor other connections wait for a long text.
     let encoded = tokio::task::spawn_blocking(move || {
-        let mut conversation = Vec::new();
+        let (mut conversation, mut texts) = (Vec::new(), Vec::new());
         let mut ids_of = |(index, prompt): (usize, Prompt)| match prompt {
-            Prompt::Ids(ids) => Ok(ids),
+            Prompt::Ids(ids) => {
+                if echo {
+                    let text = engine.tokenizer().decode(&ids);
+                    texts.push(text.map_err(|error| ApiError::field(field.at(index), error.to_string()))?);
+                }
+                Ok(ids)
+            }
             Prompt::Text(text) => {
                 let ids = engine.tokenizer().encode_with_specials(&text);
                 let ids = ids.map_err(|error| ApiError::field(field.at(index), error.to_string()))?;
                 // As a tokenizer's post-processor puts it; a client may write it into the text.
                 let first = engine.first_id().filter(|first| ids.first() != Some(first));
+                if echo {
+                    texts.push(text);
+                }
                 Ok(first.into_iter().chain(ids).collect())
             }
             Prompt::Chat(messages) | Prompt::Unfinished(messages) if messages.is_empty() => {
@@ -139,7 +160,7 @@ async fn encode(
             }
         };
         let ids = prompts.into_iter().enumerate().map(&mut ids_of).collect::<Result<Vec<_>, _>>()?;
-        Ok((ids, conversation))
+        Ok(Encoded { ids, messages: conversation, texts })
     });
     encoded.await.map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the tokenizer panicked"))?
 }

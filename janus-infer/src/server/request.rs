@@ -1,13 +1,14 @@
 //! Parsing and validation of requests.
 //!
-//! Unknown fields are ignored, as OpenAI does. A known field with a wrong type or value is an error that
-//! names it. OpenAI's fields that would change the answer and are not supported are refused rather than
-//! ignored.
+//! Unknown fields are ignored, as vLLM does. A known field with a wrong type or value is an error that
+//! names it. Fields of OpenAI and vLLM that would change the answer and are not supported are refused rather
+//! than ignored.
 
 mod chat;
 mod completion;
 mod fields;
 mod sampling;
+mod unsupported;
 
 use std::fmt;
 
@@ -33,6 +34,8 @@ pub(super) struct GenerationRequest {
     pub delivery: Delivery,
     /// The system message that was composed from preferences.
     pub system: Option<String>,
+    /// Whether a completion begins with its prompt.
+    pub echo: bool,
 }
 
 /// The input of a generation.

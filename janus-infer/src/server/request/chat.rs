@@ -4,11 +4,12 @@ use std::fmt;
 
 use janus_core::{Composer, Message, PreferenceSet, Role, SamplingParams};
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{Deserializer, SeqAccess, Visitor};
 
 use super::fields::{Count, Object};
 use super::sampling::Shared;
-use super::{GenerationRequest, Prompt, ServedModel, read, refuse};
+use super::unsupported::refuse_in_chat;
+use super::{Delivery, GenerationRequest, Prompt, ServedModel, read};
 use crate::server::error::ApiError;
 
 #[derive(Deserialize)]
@@ -18,17 +19,9 @@ struct Chat {
     logprobs: Option<bool>,
     top_logprobs: Option<Count>,
     preferences: Option<PreferenceSet>,
-    tools: Option<Vec<IgnoredAny>>,
-    functions: Option<Vec<IgnoredAny>>,
-    response_format: Option<Object<ResponseFormat>>,
     /// vLLM's: whether the model answers (the default) or continues the last message.
     add_generation_prompt: Option<bool>,
     continue_final_message: Option<bool>,
-}
-
-#[derive(Deserialize)]
-struct ResponseFormat {
-    r#type: String,
 }
 
 #[derive(Deserialize)]
@@ -55,9 +48,7 @@ pub(in crate::server) fn chat(body: &[u8], served: &ServedModel<'_>) -> Result<G
     let shared: Shared = read(body)?;
     shared.check_model(served)?;
     let chat: Chat = read(body)?;
-    refuse("tools", chat.tools.is_some_and(|tools| !tools.is_empty()))?;
-    refuse("functions", chat.functions.is_some_and(|functions| !functions.is_empty()))?;
-    refuse("response_format", chat.response_format.is_some_and(|format| format.0.r#type != "text"))?;
+    refuse_in_chat(body)?;
     let max_tokens = match (chat.max_completion_tokens, shared.max_tokens) {
         (Some(new), _) => ("max_completion_tokens", Some(new.0)),
         (None, old) => ("max_tokens", old.map(|old| old.0)),
@@ -76,9 +67,12 @@ pub(in crate::server) fn chat(body: &[u8], served: &ServedModel<'_>) -> Result<G
         let message = "continue_final_message and add_generation_prompt exclude each other: set one of them";
         return Err(ApiError::field("continue_final_message", message));
     }
+    if continues && matches!(delivery, Delivery::Best { .. }) {
+        let message = "the reward model scores whole answers: leave out continue_final_message or best_of";
+        return Err(ApiError::field("continue_final_message", message));
+    }
     if !continues && chat.add_generation_prompt == Some(false) {
-        let message =
-            "without a generation prompt the model continues the last message: set continue_final_message";
+        let message = "add_generation_prompt false leaves the last message open: set continue_final_message to continue it";
         return Err(ApiError::field("add_generation_prompt", message));
     }
     let mut messages: Vec<Message> =
@@ -97,7 +91,8 @@ pub(in crate::server) fn chat(body: &[u8], served: &ServedModel<'_>) -> Result<G
         system = Some(text);
     }
     let prompt = if continues { Prompt::Unfinished(messages) } else { Prompt::Chat(messages) };
-    Ok(GenerationRequest { prompts: vec![prompt], seeded: shared.seed.is_some(), sampling, delivery, system })
+    let (prompts, seeded) = (vec![prompt], shared.seed.is_some());
+    Ok(GenerationRequest { prompts, seeded, sampling, delivery, system, echo: false })
 }
 
 impl From<WireMessage> for Message {
@@ -159,10 +154,6 @@ mod tests {
             (
                 r#"{"messages": [{"role": "user", "content": "Hi"}], "stream_options": [true]}"#,
                 "stream_options",
-            ),
-            (
-                r#"{"messages": [{"role": "user", "content": "Hi"}], "response_format": ["text"]}"#,
-                "response_format",
             ),
         ] {
             let error = refused(body);

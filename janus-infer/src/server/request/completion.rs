@@ -8,7 +8,8 @@ use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
 use super::fields::Count;
 use super::sampling::{MAX_SAMPLES, Shared};
-use super::{GenerationRequest, Prompt, ServedModel, read, refuse};
+use super::unsupported::refuse_in_completion;
+use super::{GenerationRequest, Prompt, ServedModel, read};
 use crate::server::error::ApiError;
 
 /// OpenAI's default of `max_tokens`.
@@ -19,7 +20,6 @@ struct Completion {
     prompt: Prompts,
     logprobs: Option<Count>,
     echo: Option<bool>,
-    suffix: Option<String>,
 }
 
 /// A string, a list of token ids, a list of strings, or a list of lists of token ids.
@@ -33,8 +33,12 @@ pub(in crate::server) fn completion(
     let shared: Shared = read(body)?;
     shared.check_model(served)?;
     let completion: Completion = read(body)?;
-    refuse("echo", completion.echo == Some(true))?;
-    refuse("suffix", completion.suffix.is_some_and(|suffix| !suffix.is_empty()))?;
+    refuse_in_completion(body)?;
+    let echo = completion.echo.unwrap_or(false);
+    if echo && completion.logprobs.is_some() {
+        let message = "echo has no log-probabilities of the prompt: leave out logprobs or echo";
+        return Err(ApiError::field("echo", message).code("unsupported_parameter"));
+    }
     let max_tokens = ("max_tokens", shared.max_tokens.map(|max| max.0));
     let top_logprobs = completion.logprobs.map_or(0, |count| count.0);
     let sampling = SamplingParams {
@@ -57,7 +61,8 @@ pub(in crate::server) fn completion(
         );
         return Err(ApiError::field("prompt", message));
     }
-    Ok(GenerationRequest { prompts, seeded: shared.seed.is_some(), sampling, delivery, system: None })
+    let seeded = shared.seed.is_some();
+    Ok(GenerationRequest { prompts, seeded, sampling, delivery, system: None, echo })
 }
 
 impl<'de> Deserialize<'de> for Prompts {

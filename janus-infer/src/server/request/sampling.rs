@@ -1,12 +1,13 @@
 //! The fields of both endpoints: the model, the sampling parameters, and how the response is sent.
 
+use std::collections::BTreeMap;
+
 use hyper::StatusCode;
 use janus_core::{Error, SamplingParams};
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
 use super::fields::{Count, Number, Object, Texts};
-use super::{Delivery, ServedModel, no_model, out_of_range, refuse};
+use super::{Delivery, ServedModel, no_model, out_of_range};
 use crate::server::error::ApiError;
 
 /// The most samples of a request.
@@ -33,7 +34,10 @@ pub(super) struct Shared {
     stream_options: Option<Object<StreamOptions>>,
     frequency_penalty: Option<Number>,
     presence_penalty: Option<Number>,
-    logit_bias: Option<Map<String, Value>>,
+    logit_bias: Option<BTreeMap<String, Number>>,
+    min_tokens: Option<Count>,
+    stop_token_ids: Option<Vec<u32>>,
+    ignore_eos: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -56,10 +60,6 @@ impl Shared {
         (limit, max_tokens): (&'static str, Option<usize>),
         default_max_tokens: usize,
     ) -> Result<SamplingParams, ApiError> {
-        let zero = |number: Option<Number>| number.is_none_or(|number| number.0 == 0.0);
-        refuse("frequency_penalty", !zero(self.frequency_penalty))?;
-        refuse("presence_penalty", !zero(self.presence_penalty))?;
-        refuse("logit_bias", self.logit_bias.as_ref().is_some_and(|bias| !bias.is_empty()))?;
         let defaults = served.defaults;
         let or = |given: Option<Number>, default: f64| given.map_or(default, |number| number.0);
         let top_k = match self.top_k {
@@ -77,6 +77,11 @@ impl Shared {
                 format!("stop: expected at most {MAX_STOPS} texts of at most {MAX_STOP_BYTES} bytes"),
             ));
         }
+        let mut logit_bias = BTreeMap::new();
+        for (token, bias) in self.logit_bias.iter().flatten() {
+            let id = token.parse().map_err(|_| out_of_range("logit_bias", token, "token ids as its keys"))?;
+            logit_bias.insert(id, bias.0);
+        }
         if max_tokens == Some(0) {
             return Err(out_of_range(limit, 0, "at least 1"));
         }
@@ -93,6 +98,12 @@ impl Shared {
             stop,
             logprobs: false,
             top_logprobs: 0,
+            min_tokens: self.min_tokens.map_or(0, |min| min.0),
+            stop_token_ids: self.stop_token_ids.clone().unwrap_or_default(),
+            ignore_eos: self.ignore_eos.unwrap_or(false),
+            logit_bias,
+            presence_penalty: or(self.presence_penalty, defaults.presence_penalty),
+            frequency_penalty: or(self.frequency_penalty, defaults.frequency_penalty),
         })
     }
 

@@ -46,6 +46,19 @@ pub enum Error {
         /// The tensor.
         name: String,
     },
+    /// Tensors that the model would not use, although they change what it computes.
+    #[error(
+        "{}: no part of this model uses the tensor {name}{}: it belongs to another architecture, or to a variant that this version does not run",
+        path.display(), and_others(*others)
+    )]
+    UnusedTensors {
+        /// The file, or the folder of a sharded checkpoint.
+        path: PathBuf,
+        /// The first of the tensors.
+        name: String,
+        /// How many more there are.
+        others: usize,
+    },
     /// A model without a value head, where a reward model is needed.
     #[error("{}: no value head: expected a file value_head.safetensors, or a tensor {name} among the weights", path.display())]
     NoValueHead {
@@ -246,6 +259,10 @@ impl From<minijinja::Error> for Error {
     fn from(error: minijinja::Error) -> Self {
         Self::Jinja(error)
     }
+}
+
+fn and_others(others: usize) -> String {
+    if others == 0 { String::new() } else { format!(" and {others} others") }
 }
 
 fn of_tensor(tensor: Option<&str>) -> String {

@@ -12,6 +12,7 @@ mod matrix;
 mod rope_scaling;
 mod safetensors;
 mod template;
+mod unused;
 mod weights;
 
 pub use config::{Architecture, ModelConfig, ModelSizes};

@@ -43,8 +43,9 @@ impl Model {
 
     pub(crate) fn of_folder(folder: &ModelFolder, device: &Device) -> Result<Self> {
         check_device(device)?;
-        let weights = folder.weights()?;
-        Self::of_weights(folder.config()?.model, None, &weights, device)
+        let (weights, config) = (folder.weights()?, folder.config()?);
+        weights.check_all_used(&config)?;
+        Self::of_weights(config.model, None, &weights, device)
     }
 
     /// Builds a model on the CPU from weights by their names and shapes ([`ModelConfig::tensors`]),

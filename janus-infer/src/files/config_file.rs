@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::heads::RewardScale;
 use super::rope_scaling::RopeParameters;
+use super::unused;
 use crate::{Architecture, Error, ModelConfig, Result};
 
 /// What is wrong with a model's config.
@@ -75,8 +76,8 @@ pub struct ConfigFile {
     /// `value_head_prefix`: the name of the value head among the weights, without `.weight`, as OpenRLHF
     /// writes it.
     pub value_head_prefix: Option<String>,
-    /// The keys that this crate does not interpret, in their order: `pad_token_id`, `use_cache`, ... A
-    /// model that was read and fine-tuned is written with them. `quantization_config`,
+    /// The keys that this crate does not interpret, in their order: `pad_token_id`, `use_cache`, ... One
+    /// that may change answers, such as `logit_scale`, is refused when the file is read. A model that was read and fine-tuned is written with them. `quantization_config`,
     /// `compression_config` and `auto_map` are dropped: they describe files that are not written.
     pub other: Map<String, Value>,
 }
@@ -307,6 +308,9 @@ impl TryFrom<Raw> for ConfigFile {
         };
         let mut other = raw.other;
         OF_OTHER_FILES.iter().for_each(|key| drop(other.shift_remove(*key)));
+        if let Some(problem) = unused::config_key(&other, &model) {
+            return Err(problem);
+        }
         Ok(Self {
             model,
             dtype: raw.torch_dtype.or(raw.dtype),

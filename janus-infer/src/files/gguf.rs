@@ -14,6 +14,7 @@ use super::extent::{Extent, check_overlaps, check_shape};
 use super::{Bytes, Encoding, Matrix, mapped};
 use crate::{Architecture, ConfigProblem, Error, FormatProblem, ModelConfig, Result};
 
+pub(super) use rope::FACTORS as ROPE_FACTORS;
 pub(super) use tokenizer::tokenizer;
 
 /// Whether a path has the extension of a GGUF file.
@@ -110,16 +111,17 @@ impl GgufFile {
         for end in ["eos", "eot", "eom"] {
             config.add_eos(self.id(&format!("tokenizer.ggml.{end}_token_id"))?);
         }
+        super::unused::check_metadata(self, head_dim)?;
         match config.problem() {
             None => Ok(config),
             Some(problem) => Err(Error::Config { path: self.path.clone(), problem }),
         }
     }
 
-    /// The Hugging Face names of the tensors that have one, sorted.
+    /// The Hugging Face names of the tensors, or their own where they have none, sorted.
     pub(super) fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> =
-            self.content.tensor_infos.keys().filter_map(|name| hugging_face_name(name)).collect();
+        let name_of = |name: &String| hugging_face_name(name).unwrap_or_else(|| name.clone());
+        let mut names: Vec<_> = self.content.tensor_infos.keys().map(name_of).collect();
         names.sort();
         names
     }
@@ -228,6 +230,11 @@ impl GgufFile {
 
     pub(super) fn has_tensor(&self, stored_name: &str) -> bool {
         self.content.tensor_infos.contains_key(stored_name)
+    }
+
+    /// The keys of the metadata.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &String> {
+        self.content.metadata.keys()
     }
 
     pub(crate) fn value(&self, key: &str) -> Option<&Value> {

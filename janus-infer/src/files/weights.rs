@@ -5,12 +5,10 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
-use super::Matrix;
 use super::gguf::{GgufFile, is_gguf};
 use super::safetensors::Shards;
-#[cfg(doc)]
-use crate::Error;
-use crate::{ModelConfig, Result};
+use super::{ConfigFile, Matrix, unused};
+use crate::{Error, ModelConfig, Result};
 
 /// The weights of a checkpoint, by their Hugging Face names.
 ///
@@ -64,11 +62,28 @@ impl Weights {
         }
     }
 
-    /// The names of all tensors, sorted.
+    /// The names of all tensors, sorted. A tensor of a GGUF file that has no Hugging Face name has its own.
     pub fn names(&self) -> Vec<String> {
         match &self.source {
             Source::Safetensors(shards) => shards.names(),
             Source::Gguf(file) => file.names(),
+        }
+    }
+
+    /// Refuses tensors that a model of this config does not use: its answers would be those of another
+    /// model.
+    ///
+    /// # Errors
+    /// [`Error::UnusedTensors`] names the first of them.
+    pub fn check_all_used(&self, config: &ConfigFile) -> Result<()> {
+        let unused = unused::tensors(self.names(), config);
+        match unused.first() {
+            None => Ok(()),
+            Some(first) => Err(Error::UnusedTensors {
+                path: self.path.clone(),
+                name: first.clone(),
+                others: unused.len() - 1,
+            }),
         }
     }
 

@@ -37,6 +37,7 @@ impl Decoder {
     pub fn load_as(path: impl AsRef<Path>, dtype: DType, device: &Device) -> Result<Self> {
         let folder = ModelFolder::new(path.as_ref());
         let (weights, config) = (folder.weights()?, folder.config()?);
+        weights.check_all_used(&config)?;
         let names = weights.names();
         let has = |name: &str| names.iter().any(|n| n == name);
         let head = folder.value_head(&config, &weights)?;

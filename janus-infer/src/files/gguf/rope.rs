@@ -4,7 +4,7 @@ use super::GgufFile;
 use crate::{FormatProblem, Result, RopeScaling};
 
 /// The tensor of factors, `[head_dim / 2]`. llama.cpp's converter writes it for the scaling of Llama 3.
-pub(super) const FACTORS: &str = "rope_freqs.weight";
+pub(in crate::files) const FACTORS: &str = "rope_freqs.weight";
 
 const KIND: &str = "llama.rope.scaling.type";
 const FACTOR: &str = "llama.rope.scaling.factor";

@@ -61,7 +61,7 @@ pub use record::{BenchRecord, PairRecord, RewardRecord, Rubric, Score, ScoreDesc
 pub use rng::{derive_seed, stream};
 pub use sampling::SamplingParams;
 pub use taxonomy::{Dimension, PUBLISHED_SUBDIMENSIONS, Taxonomy};
-pub use template::{ChatTemplate, Rendered, Segment};
+pub use template::{ChatTemplate, JinjaSpaces, Rendered, Segment};
 pub use text_model::{Continuing, TextLoss, TextLosses, TextModel, TextRequest};
 
 /// The example of the README, compiled.

@@ -22,6 +22,16 @@ pub enum ChatTemplate {
     ChatMl,
 }
 
+/// Where a Jinja template writes a space, so that the whole text has the ids of its segments; see
+/// [`ChatTemplate::jinja_for`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct JinjaSpaces {
+    /// Before an answer.
+    pub before_answer: bool,
+    /// Before text that follows a special token.
+    pub after_special: bool,
+}
+
 /// A segment of a rendered conversation.
 ///
 /// Segments are tokenised one by one and their ids concatenated. So the ids of a prompt are exactly the first
@@ -90,7 +100,8 @@ impl ChatTemplate {
     }
 
     /// The same layout as a Jinja template, for the `chat_template` of a `tokenizer_config.json`, so that
-    /// other programs render prompts as in training.
+    /// other programs render prompts as in training. [`jinja_for`](Self::jinja_for) has the spaces that some
+    /// tokenizers need.
     pub fn jinja(self) -> &'static str {
         match self {
             ChatTemplate::MistralInstruct => {
@@ -104,6 +115,42 @@ impl ChatTemplate {
                  {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
             }
         }
+    }
+
+    /// [`jinja`](Self::jinja) for programs that tokenise the rendered text as a whole, where this crate
+    /// tokenises segment by segment. A SentencePiece tokenizer puts a space before each segment; where it puts
+    /// none within a whole text, the template writes it: before an answer, which follows other text, and
+    /// after a special token.
+    pub fn jinja_for(self, spaces: JinjaSpaces) -> String {
+        let mut text = self.jinja().to_string();
+        let mut replace = |from: &str, to: &str| text = text.replace(from, to);
+        match self {
+            ChatTemplate::MistralInstruct => {
+                if spaces.before_answer {
+                    replace(
+                        "{{ message['content'] + eos_token }}",
+                        "{{ (' ' + message['content'] if message['content'] else '') + eos_token }}",
+                    );
+                }
+                if spaces.after_special {
+                    replace("'[INST] '", "' [INST] '");
+                }
+            }
+            ChatTemplate::ChatMl => {
+                if spaces.before_answer {
+                    replace(
+                        "message['content'] + '<|im_end|>'",
+                        "(' ' if message['role'] == 'assistant' and message['content'] else '') + message['content'] + '<|im_end|>'",
+                    );
+                }
+                if spaces.after_special {
+                    replace("'<|im_start|>' + message", "'<|im_start|> ' + message");
+                    replace("'<|im_start|>assistant\n'", "'<|im_start|> assistant\n'");
+                    replace("'<|im_end|>' + '\n'", "'<|im_end|>' + ' \n'");
+                }
+            }
+        }
+        text
     }
 
     /// Renders a prompt: the conversation so far, whoever wrote the last message, up to where the model
@@ -211,8 +258,14 @@ fn render_chatml(messages: &[Message], begins: bool, out: &mut Rendered) {
     for (index, message) in messages.iter().enumerate() {
         let trained = message.role == Role::Assistant;
         out.special(index, "<|im_start|>", false);
-        out.text_segment(index, format!("{}\n", message.role), false);
-        out.text_segment(index, message.content.clone(), trained);
+        // Only an answer is a segment of its own: other text has the ids that it has in other programs, which
+        // tokenise it with its header.
+        if trained {
+            out.text_segment(index, format!("{}\n", message.role), false);
+            out.text_segment(index, message.content.clone(), true);
+        } else {
+            out.text_segment(index, format!("{}\n{}", message.role, message.content), false);
+        }
         out.special(index, "<|im_end|>", trained);
         out.text_segment(index, "\n".into(), false);
     }
@@ -300,6 +353,21 @@ mod tests {
             text(&all[1..3]),
             "<|im_start|>user\nHi?<|im_end|>\n<|im_start|>assistant\nHello.<|im_end|>\n"
         );
+    }
+
+    #[test]
+    fn the_jinja_template_has_the_spaces_of_the_tokenizer() {
+        for template in [ChatTemplate::MistralInstruct, ChatTemplate::ChatMl] {
+            assert_eq!(template.jinja_for(JinjaSpaces::default()), template.jinja());
+            let texts: std::collections::BTreeSet<String> = [(false, true), (true, false), (true, true)]
+                .into_iter()
+                .map(|(before_answer, after_special)| {
+                    template.jinja_for(JinjaSpaces { before_answer, after_special })
+                })
+                .collect();
+            assert_eq!(texts.len(), 3, "{template}");
+            assert!(texts.iter().all(|text| text.len() > template.jinja().len()));
+        }
     }
 
     #[test]

@@ -171,6 +171,21 @@ pub enum Error {
         "the loss mask is empty: a conversation needs a non-empty assistant message, a document at least two tokens"
     )]
     NothingTrained,
+    /// A conversation whose ids do not begin with those of the prompt of one of its answers, so that the
+    /// model would be trained after another prompt than it is used with.
+    #[error(
+        "the prompt before message {message} is not the beginning of the conversation, as the chat template renders both: leave the message out of the loss (`loss = \"last\"`, or `train` false), or use another template"
+    )]
+    PromptNotPrefix {
+        /// The index of the answer among the messages, from 0.
+        message: usize,
+    },
+    /// A conversation that a model's own chat template cannot format.
+    #[error("{cause}")]
+    Format {
+        /// Why.
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A pair whose sides answer different prompts.
     #[error(
         "chosen and rejected answer different prompts: expected the same messages before the last, the assistant's"

@@ -96,9 +96,9 @@ pub use mix::{MixPart, MixPartProblem, MixProblem, Mixed, MixedPart, mix};
 pub use read::{ReadOptions, Reader, Row, Skipped, good_rows, paths, read, read_all, read_files};
 #[cfg(feature = "tokenize")]
 pub use rows::{
-    Dataset, LossMessages, PackedRow, Packing, PairFile, PairRows, Subset, TokenFile, TokenFileInfo,
-    TokenFileProblem, TokenRow, TokenWriter, Tokenised, Tokenising, concat, pack, pack_lengths, pack_stream,
-    token_pairs, token_rows,
+    ConversationFormat, Dataset, LossMessages, PackedRow, Packing, PairFile, PairRows, Subset, TokenFile,
+    TokenFileInfo, TokenFileProblem, TokenRow, TokenWriter, Tokenised, Tokenising, concat, pack,
+    pack_lengths, pack_stream, token_pairs, token_rows,
 };
 #[cfg(feature = "tokenize")]
 pub use stats::{Balance, FieldReport, Spread, Stats, StatsReport};

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use janus_core::{ChatTemplate, Rendered};
-use serde_json::json;
+use janus_core::{ChatTemplate, JinjaSpaces, Rendered};
+use serde_json::{Map, Value, json};
 use tokenizers::{Model, ModelWrapper, OffsetType, PreTokenizer};
 
 use crate::{Error, Result, bpe, write_file};
@@ -109,15 +109,37 @@ impl Tokenizer {
     /// Those of [`Tokenizer::save`].
     pub fn save_with_template(&self, folder: impl AsRef<Path>, template: ChatTemplate) -> Result<()> {
         let folder = folder.as_ref();
-        let config = json!({
-            "bos_token": template.bos(),
-            "eos_token": template.end_of_turn(),
-            "add_bos_token": false,
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "chat_template": template.jinja(),
-        });
+        let config = Value::Object(self.config_with_template(template)?);
         self.save(folder.join("tokenizer.json"))?;
         write_file(folder.join("tokenizer_config.json"), format!("{config:#}\n").as_bytes())
+    }
+
+    /// The `tokenizer_config.json` of this tokenizer with a chat template.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if the tokenizer cannot encode a text.
+    pub fn config_with_template(&self, template: ChatTemplate) -> Result<Map<String, Value>> {
+        let jinja = template.jinja_for(self.jinja_spaces(template)?);
+        let config = [
+            ("bos_token", json!(template.bos())),
+            ("eos_token", json!(template.end_of_turn())),
+            ("add_bos_token", json!(false)),
+            ("tokenizer_class", json!("PreTrainedTokenizerFast")),
+            ("chat_template", json!(jinja)),
+        ];
+        Ok(config.into_iter().map(|(key, value)| (key.to_string(), value)).collect())
+    }
+
+    /// The spaces that this tokenizer puts before a text of its own, but not within a text.
+    fn jinja_spaces(&self, template: ChatTemplate) -> Result<JinjaSpaces> {
+        let alone = self.encode("a")?;
+        let spelt = alone.first().and_then(|id| self.token(*id)).unwrap_or_default();
+        // The letters for a space of SentencePiece, and of byte-level BPE.
+        let spaced = spelt.starts_with(['▁', 'Ġ']);
+        let special = template.end_of_turn();
+        let after_special = self.encode_with_specials(&format!("{special}a"))?;
+        let after_special = spaced && after_special.get(1..) != Some(&alone[..]);
+        Ok(JinjaSpaces { before_answer: spaced, after_special })
     }
 
     /// The ids of a text. No special token is added, and the spelling of one in the text is encoded as

@@ -3,6 +3,7 @@
 mod clock;
 mod json;
 mod methods;
+mod training;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,7 +37,7 @@ const MARKS: std::ops::RangeInclusive<char> = '\u{F0000}'..='\u{10FFFD}';
 ///   and `documents` (both `none`), and the tokenizer's special tokens by name;
 /// * `raise_exception`, `strftime_now` (in local time), `tojson` without HTML escapes, `break` and
 ///   `continue`, and Python's methods of strings, lists and dicts;
-/// * `trim_blocks` and `lstrip_blocks`; `{% generation %}` has no effect.
+/// * `trim_blocks` and `lstrip_blocks`; `{% generation %}`, which marks what a model is trained to produce.
 ///
 /// It cannot read files, and its running time is limited.
 ///
@@ -88,7 +89,8 @@ impl JinjaTemplate {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message).with_source(Refusal))
         });
         environment.add_function("strftime_now", |format: &str| clock::format(format, &Zoned::now()));
-        environment.add_template_owned(NAME, without_generation_tags(&text))?;
+        environment.add_filter(training::FILTER, training::mark);
+        environment.add_template_owned(NAME, training::generation_as_filter(&text))?;
         Ok(Self { source: source.into(), environment: Arc::new(environment), tokens: BTreeMap::new() })
     }
 
@@ -97,6 +99,11 @@ impl JinjaTemplate {
     pub fn with_token(mut self, name: impl Into<String>, token: impl Into<String>) -> Self {
         self.tokens.insert(name.into(), token.into());
         self
+    }
+
+    /// The special tokens by the names that the template uses.
+    pub fn tokens(&self) -> &BTreeMap<String, String> {
+        &self.tokens
     }
 
     /// The template's text.
@@ -118,6 +125,17 @@ impl JinjaTemplate {
         messages: &[Message],
         add_generation_prompt: bool,
     ) -> Result<String, minijinja::Error> {
+        self.render_with(messages, add_generation_prompt, false)
+    }
+
+    /// Renders a conversation; `marks` puts a character before and after each part that the template marks as
+    /// generated.
+    fn render_with(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        marks: bool,
+    ) -> Result<String, minijinja::Error> {
         let fields = |message: &Message| {
             Value::from_pairs([("role", message.role.as_str()), ("content", &message.content)])
         };
@@ -126,6 +144,7 @@ impl JinjaTemplate {
             ("add_generation_prompt", add_generation_prompt.into()),
             ("tools", Value::from(())),
             ("documents", Value::from(())),
+            (training::MARKS_GENERATION, marks.into()),
         ];
         let tokens = self.tokens.iter().map(|(name, token)| (name.as_str(), Value::from(token.as_str())));
         self.environment.get_template(NAME)?.render(Value::from_pairs(given.into_iter().chain(tokens)))
@@ -203,22 +222,8 @@ impl JinjaTemplate {
         tokenizer: &Tokenizer,
         render: impl Fn(&[Message]) -> Result<String>,
     ) -> Result<Vec<u32>> {
-        let spellings = tokenizer.special_tokens();
-        let written =
-            |token: &&String| messages.iter().any(|message| message.content.contains(token.as_str()));
-        let mut found: Vec<&String> = spellings.iter().map(|(_, token)| token).filter(written).collect();
-        // The longest first, because one may be a part of another.
-        found.sort_by_key(|token| std::cmp::Reverse(token.len()));
-        let free = MARKS.filter(|mark| !messages.iter().any(|message| message.content.contains(*mark)));
-        let marks: Vec<(char, &str)> = free.zip(found.into_iter().map(String::as_str)).collect();
-        let marked = |message: &Message| {
-            let content = marks.iter().fold(message.content.clone(), |content, (mark, token)| {
-                content.replace(token, &mark.to_string())
-            });
-            Message { role: message.role, content }
-        };
-        let text = render(&messages.iter().map(marked).collect::<Vec<_>>())?;
-        Ok(tokenizer.encode_escaped(&text, &marks)?)
+        let escaped = Escaped::new(messages, tokenizer);
+        Ok(escaped.encode(&render(&escaped.messages)?, tokenizer)?)
     }
 
     /// The ids that end an answer: the special token that follows an assistant's content, and `eos_token`.
@@ -236,6 +241,39 @@ impl JinjaTemplate {
         let eos = self.tokens.get("eos_token").and_then(|token| tokenizer.token_id(token));
         ids.extend(eos.filter(|id| !ids.contains(id)));
         ids
+    }
+}
+
+/// Messages in which the texts of special tokens are replaced by characters of [`MARKS`].
+struct Escaped {
+    messages: Vec<Message>,
+    /// Each character, and what it stands for.
+    marks: Vec<(char, String)>,
+}
+
+impl Escaped {
+    fn new(messages: &[Message], tokenizer: &Tokenizer) -> Self {
+        let contains = |token: &str| messages.iter().any(|message| message.content.contains(token));
+        let special = tokenizer.special_tokens().into_iter().map(|(_, token)| token);
+        let mut found: Vec<String> = special.filter(|token| contains(token)).collect();
+        // The longest first, because one may be a part of another.
+        found.sort_by_key(|token| std::cmp::Reverse(token.len()));
+        let free = MARKS.filter(|mark| !messages.iter().any(|message| message.content.contains(*mark)));
+        let marks: Vec<(char, String)> = free.zip(found).collect();
+        let marked = |message: &Message| {
+            let content = marks.iter().fold(message.content.clone(), |content, (mark, token)| {
+                content.replace(token, &mark.to_string())
+            });
+            Message { role: message.role, content }
+        };
+        Self { messages: messages.iter().map(marked).collect(), marks }
+    }
+
+    /// The ids of a text that was rendered from these messages.
+    fn encode(&self, text: &str, tokenizer: &Tokenizer) -> janus_data::Result<Vec<u32>> {
+        let marks: Vec<(char, &str)> =
+            self.marks.iter().map(|(mark, token)| (*mark, token.as_str())).collect();
+        tokenizer.encode_escaped(text, &marks)
     }
 }
 
@@ -267,24 +305,4 @@ fn python_name(value: &Value) -> Option<&'static str> {
         Ok(false) if value.kind() == ValueKind::Bool => Some("False"),
         _ => value.is_none().then_some("None"),
     }
-}
-
-/// Replaces the tags `{% generation %}` and `{% endgeneration %}`, with which transformers records the
-/// positions of the assistant's text, by a condition that is always true, which renders the same text.
-fn without_generation_tags(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some((before, tag)) = rest.split_once("{%") {
-        out.push_str(before);
-        out.push_str("{%");
-        let end = tag.find("%}").unwrap_or(tag.len());
-        let (tag, after) = tag.split_at(end);
-        match tag.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+') {
-            "generation" => out.push_str(&tag.replace("generation", "if true")),
-            "endgeneration" => out.push_str(&tag.replace("endgeneration", "endif")),
-            _ => out.push_str(tag),
-        }
-        rest = after;
-    }
-    out + rest
 }

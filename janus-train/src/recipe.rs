@@ -32,6 +32,7 @@ mod rows;
 mod run;
 mod samples;
 mod shape;
+mod template;
 
 pub use config::{CustomObjective, DataConfig, ModelSource, ObjectiveConfig, Recipe, SampleConfig, at_line};
 pub use note::Note;
@@ -40,3 +41,4 @@ pub use plan::Plan;
 pub use rows::Rows;
 pub use run::{PreparedRun, Trained};
 pub use shape::Shape;
+pub use template::RecipeTemplate;

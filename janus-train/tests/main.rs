@@ -13,4 +13,5 @@ mod recipe;
 mod resume;
 mod reward;
 mod rope_scaling;
+mod templates;
 mod trainer;

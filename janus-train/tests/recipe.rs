@@ -175,7 +175,11 @@ fn a_recipe_that_its_observer_stops_resumes_with_the_same_files() {
 }
 
 /// A recipe whose data is `rows`, one JSON object a line, and its tokenizer.
-fn on_rows(folder: &Path, objective: ObjectiveConfig, rows: &[serde_json::Value]) -> (Recipe, Tokenizer) {
+pub(crate) fn on_rows(
+    folder: &Path,
+    objective: ObjectiveConfig,
+    rows: &[serde_json::Value],
+) -> (Recipe, Tokenizer) {
     let mut recipe = recipe(folder, objective);
     recipe.data.path = folder.join("rows.jsonl");
     write_all(&recipe.data.path, rows).unwrap();
@@ -183,13 +187,13 @@ fn on_rows(folder: &Path, objective: ObjectiveConfig, rows: &[serde_json::Value]
     (recipe, tokenizer)
 }
 
-fn all_rows(recipe: &Recipe, tokenizer: &Tokenizer) -> (Vec<TokenRow>, Vec<String>) {
+pub(crate) fn all_rows(recipe: &Recipe, tokenizer: &Tokenizer) -> (Vec<TokenRow>, Vec<String>) {
     let rows = recipe.rows(tokenizer).unwrap();
     let notes = rows.notes.iter().map(ToString::to_string).collect();
     ((0..rows.train.len()).map(|row| rows.train.row(row).unwrap().into_owned()).collect(), notes)
 }
 
-fn turns(answer: &str) -> Vec<Message> {
+pub(crate) fn turns(answer: &str) -> Vec<Message> {
     vec![
         Message::system("Be brief."),
         Message::user("My name is Ada."),
@@ -363,7 +367,7 @@ fn a_trained_model_states_the_end_of_turn_of_the_template_that_it_was_trained_wi
     assert_eq!(eos("first"), [id("</s>")]);
 
     let mut second = first.clone();
-    second.template = ChatTemplate::ChatMl;
+    second.template = ChatTemplate::ChatMl.into();
     second.model = ModelSource::folder(folder.path().join("first/model"));
     second.run(folder.path().join("second"), &Device::Cpu, &mut ()).unwrap();
     assert_eq!(eos("second"), [id("<|im_end|>"), id("</s>")]);

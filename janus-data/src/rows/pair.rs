@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use janus_core::{ChatTemplate, Message};
 
+use super::ConversationFormat;
 use super::token_row::in_parallel;
 use crate::{Dataset, Error, Result, TokenFile, TokenFileProblem, TokenRow, Tokenizer};
 
@@ -45,14 +46,14 @@ impl Tokenizer {
     /// sides with different prompts.
     pub fn pairs(
         &self,
-        template: ChatTemplate,
+        template: impl ConversationFormat,
         pairs: impl IntoIterator<Item = (Vec<Message>, Vec<Message>)>,
         max_tokens: usize,
     ) -> Result<PairRows> {
         let mut out = PairRows::default();
         for (pair, (chosen, rejected)) in pairs.into_iter().enumerate() {
             let at_row = |error| Error::AtRow { row: pair, cause: Box::new(error) };
-            let sides = self.sides(template, &chosen, &rejected).map_err(at_row)?;
+            let sides = self.sides(&template, &chosen, &rejected).map_err(at_row)?;
             let [chosen, rejected] = &sides.responses;
             if chosen == rejected {
                 out.identical += 1;
@@ -71,14 +72,22 @@ impl Tokenizer {
         Ok(out)
     }
 
-    fn sides(&self, template: ChatTemplate, chosen: &[Message], rejected: &[Message]) -> Result<Sides> {
+    fn sides(
+        &self,
+        template: &dyn ConversationFormat,
+        chosen: &[Message],
+        rejected: &[Message],
+    ) -> Result<Sides> {
         let Some((_, context)) = chosen.split_last() else { return Err(Error::NothingTrained) };
         if rejected.split_last().map(|(_, context)| context) != Some(context) {
             return Err(Error::PairPrompts);
         }
-        let prompt = self.encode_rendered(&template.render(context)?)?;
+        let prompt = template.prompt(self, context)?;
         let response = |messages: &[Message]| {
-            let whole = self.conversation(template, messages)?;
+            let whole = template.row(self, messages, &|message| message == context.len())?.checked()?;
+            if !whole.ids.starts_with(&prompt) {
+                return Err(Error::PromptNotPrefix { message: context.len() });
+            }
             let (ids, loss_mask) =
                 (whole.ids[prompt.len()..].to_vec(), whole.loss_mask[prompt.len()..].to_vec());
             Ok::<_, Error>(TokenRow { ids, loss_mask })
@@ -100,7 +109,7 @@ pub fn token_pairs<'a>(
     pairs: impl Iterator<Item = Result<(Vec<Message>, Vec<Message>)>> + 'a,
 ) -> impl Iterator<Item = Result<[TokenRow; 2]>> + 'a {
     in_parallel(pairs, move |(chosen, rejected)| {
-        let sides = tokenizer.sides(template, &chosen, &rejected)?;
+        let sides = tokenizer.sides(&template, &chosen, &rejected)?;
         Ok(sides.responses.map(|response| response.after_prompt(&sides.prompt)))
     })
 }

@@ -4,6 +4,7 @@ use janus_core::{ChatTemplate, Message, Rendered};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::ConversationFormat;
 use crate::sources::Conversation;
 use crate::{Error, Result, Tokenizer};
 
@@ -42,7 +43,7 @@ impl TokenRow {
 
     /// Rejects a row whose loss mask is all false: it would count as an example without contributing to the
     /// loss.
-    fn checked(self) -> Result<Self> {
+    pub(super) fn checked(self) -> Result<Self> {
         if self.loss_mask.contains(&true) { Ok(self) } else { Err(Error::NothingTrained) }
     }
 }
@@ -82,8 +83,8 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Domain`] for messages in a wrong order, [`Error::NothingTrained`] for one without a response,
     /// [`Error::NoSuchToken`] if the template writes a token that the tokenizer does not have.
-    pub fn conversation(&self, template: ChatTemplate, messages: &[Message]) -> Result<TokenRow> {
-        self.rendered(&template.render(messages)?)?.checked()
+    pub fn conversation(&self, template: impl ConversationFormat, messages: &[Message]) -> Result<TokenRow> {
+        template.row(self, messages, &|_| true)?.checked()
     }
 
     /// [`Tokenizer::conversation`] with loss on some of the assistant's messages only: those that `loss` names, without those that
@@ -105,17 +106,16 @@ impl Tokenizer {
     /// Those of [`Tokenizer::conversation`].
     pub fn training_row(
         &self,
-        template: ChatTemplate,
+        template: impl ConversationFormat,
         conversation: &Conversation,
         loss: LossMessages,
     ) -> Result<TokenRow> {
         let Conversation { messages, without_loss, .. } = conversation;
-        let mut rendered = template.render(messages)?;
-        for segment in &mut rendered.segments {
-            let in_turn = loss == LossMessages::All || segment.message + 1 == messages.len();
-            segment.trained &= in_turn && !without_loss.contains(&segment.message);
-        }
-        self.rendered(&rendered)?.checked()
+        let in_loss = |message: usize| {
+            let in_turn = loss == LossMessages::All || message + 1 == messages.len();
+            in_turn && !without_loss.contains(&message)
+        };
+        template.row(self, messages, &in_loss)?.checked()
     }
 
     /// [`Tokenizer::conversation`] for several conversations.

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use janus_core::ChatTemplate;
 use janus_data::Tokenizer;
+use serde_json::{Map, Value, json};
 
+use super::config_file::parse;
 use super::gguf::{self, GgufFile, is_gguf};
 use super::{ConfigFile, RewardLayout, Template, VALUE_HEAD, ValueHead, Weights};
 use crate::{Error, Result};
@@ -14,6 +15,20 @@ const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
 const HEAD: &str = "value_head.safetensors";
 const TOKENIZER: &str = "tokenizer.json";
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const GENERATION_CONFIG: &str = "generation_config.json";
+
+/// Keys of a `tokenizer_config.json` that say how a class of transformers makes its tokenizer, and that have
+/// no meaning for a `tokenizer.json` that is whole.
+const OF_A_CLASS: [&str; 7] = [
+    "add_eos_token",
+    "add_prefix_space",
+    "auto_map",
+    "from_slow",
+    "legacy",
+    "sp_model_kwargs",
+    "use_default_system_prompt",
+];
 
 /// A model on disk: a folder in the layout of Hugging Face, or a GGUF file, which contains everything
 /// but a value head.
@@ -174,12 +189,63 @@ impl ModelFolder {
     }
 
     /// Writes the tokenizer and the chat template in the files that transformers, vLLM and llama.cpp's
-    /// converter read.
+    /// converter read. Settings of the tokenizer and of generation that `source`, the model that was trained,
+    /// has and that do not contradict them are kept: padding, truncation, sampling.
     ///
     /// # Errors
-    /// [`Error::Data`] if a file cannot be written.
-    pub fn write_tokenizer(&self, tokenizer: &Tokenizer, template: ChatTemplate) -> Result<()> {
-        Ok(tokenizer.save_with_template(self.folder(), template)?)
+    /// [`Error::Io`] and [`Error::Config`] for a file of `source` that cannot be read, [`Error::Data`] if a
+    /// file cannot be written.
+    pub fn write_tokenizer(
+        &self,
+        tokenizer: &Tokenizer,
+        template: &Template,
+        source: Option<&Self>,
+    ) -> Result<()> {
+        let settings = |name| source.map(|source| source.settings(name)).transpose();
+        let mut config = settings(TOKENIZER_CONFIG)?.flatten().unwrap_or_default();
+        match template {
+            Template::Typed(template) => {
+                // Its class may change what the tokenizer does.
+                config.retain(|key, _| !OF_A_CLASS.contains(&key.as_str()));
+                for (key, value) in tokenizer.config_with_template(*template)? {
+                    // A template without a first token leaves the model's own as it was.
+                    if !value.is_null() || !config.contains_key(&key) {
+                        config.insert(key, value);
+                    }
+                }
+            }
+            #[cfg(feature = "jinja")]
+            Template::Jinja(template) => {
+                let tokens = template.tokens().iter().map(|(name, token)| (name.clone(), json!(token)));
+                config.extend(tokens);
+                config.insert("chat_template".into(), json!(template.source()));
+            }
+        }
+        tokenizer.save(self.file(TOKENIZER))?;
+        self.write_settings(TOKENIZER_CONFIG, config)?;
+        if let Some(mut generation) = settings(GENERATION_CONFIG)?.flatten() {
+            let trained = self.config()?.to_map();
+            for key in ["bos_token_id", "eos_token_id"] {
+                generation.insert(key.into(), trained.get(key).cloned().unwrap_or(Value::Null));
+            }
+            self.write_settings(GENERATION_CONFIG, generation)?;
+        }
+        Ok(())
+    }
+
+    /// A JSON file of the folder; `None` if there is none.
+    fn settings(&self, name: &str) -> Result<Option<Map<String, Value>>> {
+        let path = self.file(name);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        parse(&text).map(Some).map_err(|problem| Error::Config { path, problem })
+    }
+
+    fn write_settings(&self, name: &str, settings: Map<String, Value>) -> Result<()> {
+        let text = format!("{:#}\n", Value::Object(settings));
+        Ok(janus_data::write_file(self.file(name), text.as_bytes())?)
     }
 
     /// The folder that the files are in.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use janus_core::{ChatTemplate, Message};
-use janus_data::Tokenizer;
+use janus_core::{ChatTemplate, JinjaSpaces, Message};
+use janus_data::{ConversationFormat, TokenRow, Tokenizer};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -113,12 +113,44 @@ impl Template {
         }
     }
 
+    /// The text of the template in Jinja.
+    pub fn jinja(&self) -> &str {
+        match self {
+            Self::Typed(template) => template.jinja(),
+            #[cfg(feature = "jinja")]
+            Self::Jinja(template) => template.source(),
+        }
+    }
+
     /// The ids that end an answer.
     pub fn end_ids(&self, tokenizer: &Tokenizer) -> Vec<u32> {
         match self {
             Self::Typed(template) => tokenizer.token_id(template.end_of_turn()).into_iter().collect(),
             #[cfg(feature = "jinja")]
             Self::Jinja(template) => template.end_ids(tokenizer),
+        }
+    }
+}
+
+impl ConversationFormat for Template {
+    fn row(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        in_loss: &dyn Fn(usize) -> bool,
+    ) -> janus_data::Result<TokenRow> {
+        match self {
+            Self::Typed(template) => template.row(tokenizer, messages, in_loss),
+            #[cfg(feature = "jinja")]
+            Self::Jinja(template) => template.row(tokenizer, messages, in_loss),
+        }
+    }
+
+    fn prompt(&self, tokenizer: &Tokenizer, messages: &[Message]) -> janus_data::Result<Vec<u32>> {
+        match self {
+            Self::Typed(template) => template.prompt(tokenizer, messages),
+            #[cfg(feature = "jinja")]
+            Self::Jinja(template) => template.prompt(tokenizer, messages),
         }
     }
 }
@@ -206,8 +238,12 @@ fn recognise(path: &Path, found: Found, tokenizer: &Tokenizer) -> Result<Templat
     let unknown = |problem| Error::Template { path: path.into(), problem };
     let text = found.text.ok_or_else(|| unknown(TemplateProblem::Missing))?;
     // Folders that this crate writes have the text of a built-in template.
-    let same_text =
-        |built_in: &ChatTemplate| without_inner_spaces(&text) == without_inner_spaces(built_in.jinja());
+    let spaces = [(false, false), (false, true), (true, false), (true, true)]
+        .map(|(before_answer, after_special)| JinjaSpaces { before_answer, after_special });
+    let stated = without_inner_spaces(&text);
+    let same_text = |built_in: &ChatTemplate| {
+        spaces.iter().any(|spaces| stated == without_inner_spaces(&built_in.jinja_for(*spaces)))
+    };
     if let Some(built_in) = BUILT_IN.into_iter().find(same_text) {
         return Ok(built_in.into());
     }

@@ -5,12 +5,12 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use janus_core::ChatTemplate;
 use janus_data::sources::Source;
 use janus_data::{LossMessages, Tokenizer};
 use serde::{Deserialize, Serialize};
 
 use super::shape::Shape;
+use super::template::RecipeTemplate;
 use crate::error::AtPath;
 use crate::{DpoConfig, Error, Head, LoraConfig, ModelConfig, NllSpan, Orpo, Result, Reward, TrainConfig};
 
@@ -20,7 +20,7 @@ use crate::{DpoConfig, Error, Head, LoraConfig, ModelConfig, NllSpan, Orpo, Resu
 #[non_exhaustive]
 pub struct Recipe {
     /// The chat template of every prompt.
-    pub template: ChatTemplate,
+    pub template: RecipeTemplate,
     /// The loss, with its constants.
     pub objective: ObjectiveConfig,
     /// The model to start from.
@@ -280,12 +280,13 @@ impl SampleConfig {
 impl Recipe {
     /// A recipe that trains all weights.
     pub fn new(
-        template: ChatTemplate,
+        template: impl Into<RecipeTemplate>,
         objective: ObjectiveConfig,
         model: ModelSource,
         data: DataConfig,
         train: TrainConfig,
     ) -> Self {
+        let template = template.into();
         Self { template, objective, model, data, train, lora: None, samples: None }
     }
 
@@ -340,6 +341,10 @@ impl Recipe {
         let train = &self.train;
         let nothing_held_out = self.data.held_out == 0;
         let rules = [
+            (
+                self.template == RecipeTemplate::Own && self.model.path.is_none(),
+                "template is own, and there is no model.path that has one: name a built-in template",
+            ),
             (
                 nothing_held_out && train.evaluate_every.is_some(),
                 "train.evaluate_every is set, but there are no rows to evaluate on: set data.held_out, or leave it out",

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use janus_data::Dataset;
+use janus_infer::Template;
 use serde::de::DeserializeOwned;
 
 use super::config::{ObjectiveConfig, Recipe};
@@ -17,6 +18,7 @@ use crate::{
 /// What is available for building an objective in [`Recipe::prepare_with`].
 pub struct ObjectiveContext<'a> {
     pub(super) recipe: &'a Recipe,
+    pub(super) template: &'a Template,
     pub(super) decoder: &'a Decoder,
     pub(super) rows: &'a dyn Dataset,
     pub(super) out: &'a Path,
@@ -69,7 +71,7 @@ impl ObjectiveContext<'_> {
             folder,
             &stem,
             self.decoder,
-            self.recipe.template.jinja(),
+            self.template.jinja(),
             self.rows,
             ReferenceLogprobs::TOKENS_AT_ONCE,
             &mut |done, all| observer.reference(done, all),

@@ -9,6 +9,7 @@ use janus_data::{Dataset, PairFile, ReadOptions, Row, Skipped, Subset, TokenFile
 
 use super::config::Recipe;
 use super::note::Note;
+use super::template::RecipeTemplate;
 use crate::{Error, Quantity, Result};
 
 /// The rows of a recipe: the training rows and the held-out rows.
@@ -104,9 +105,10 @@ impl Recipe {
         notes: &mut Vec<Note>,
     ) -> Result<(Arc<dyn Dataset>, Vec<usize>)> {
         let (data, mut numbers, mut rows, mut all) = (&self.data, Vec::new(), Vec::new(), 0);
+        let template = self.chat_template(tokenizer)?;
         for (number, conversation) in self.contents(RowContent::into_conversation, notes)? {
             let row = tokenizer
-                .training_row(self.template, &conversation, data.loss)
+                .training_row(&template, &conversation, data.loss)
                 .map_err(|error| self.at_row(number, error))?;
             all += 1;
             if row.ids.len() <= data.max_tokens {
@@ -125,11 +127,12 @@ impl Recipe {
         let (numbers, pairs): (Vec<usize>, Vec<Comparison>) =
             self.contents(RowContent::into_comparison, notes)?.into_iter().unzip();
         let sides = pairs.iter().map(Comparison::conversations);
-        let pairs =
-            tokenizer.pairs(self.template, sides, self.data.max_tokens).map_err(|error| match error {
+        let pairs = tokenizer.pairs(&self.chat_template(tokenizer)?, sides, self.data.max_tokens).map_err(
+            |error| match error {
                 janus_data::Error::AtRow { row, cause } => self.at_row(numbers[row], *cause),
                 error => Error::InData { path: self.data.path.clone(), source: Box::new(error.into()) },
-            })?;
+            },
+        )?;
         notes.extend(pair_notes(pairs.shortened, pairs.identical, pairs.too_long));
         Ok((Arc::new(pairs.rows), pairs.pairs.into_iter().map(|pair| numbers[pair]).collect()))
     }
@@ -201,7 +204,10 @@ impl Recipe {
         notes: &mut Vec<Note>,
     ) -> Result<(Arc<dyn Dataset>, Vec<usize>)> {
         let file = self.open_token_file()?;
-        file.check_made_with(tokenizer, self.template)?;
+        let RecipeTemplate::BuiltIn(template) = self.template else {
+            return Err(self.rule("data.path is a token file, which has a built-in template, and template is own: name the file of the rows"));
+        };
+        file.check_made_with(tokenizer, template)?;
         if file.info().pairs {
             let pairs = PairFile::new(file, self.data.max_tokens)?;
             notes.extend(pair_notes(pairs.shortened(), pairs.identical(), pairs.too_long()));

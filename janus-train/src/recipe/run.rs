@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use janus_data::fs::Lock;
 use janus_data::{Dataset as _, Tokenizer};
+use janus_infer::Template;
 
 use super::config::{ObjectiveConfig, Recipe};
 use super::note::Note;
@@ -13,6 +14,7 @@ use super::objective::ObjectiveContext;
 use super::record::{FullRecord, Record};
 use super::rows::{RowNumbers, Rows};
 use super::samples::Sampling;
+use super::template::RecipeTemplate;
 use crate::error::AtPath;
 use crate::{
     DType, Decoder, Error, Head, ModelConfig, Objective, Observer, Result, StepMetrics, StopReason, Trainer,
@@ -132,6 +134,7 @@ impl Recipe {
         let record = Record::begin(out, self)?;
         let config = self.model_config()?;
         let tokenizer = self.tokenizer(&config)?;
+        let template = self.chat_template(&tokenizer)?;
         let rows = self.rows(&tokenizer)?;
         rows.notes.iter().for_each(|note| observer.note(note));
         // All checks that need no weights are done before the model is loaded.
@@ -145,12 +148,13 @@ impl Recipe {
             });
         }
         let mut decoder = self.decoder(&config, device, observer)?;
-        let (bos, eos) = self.special_tokens(decoder.config(), &tokenizer)?;
+        let (bos, eos) = self.special_tokens(decoder.config(), &tokenizer, &template)?;
         decoder.set_special_tokens(bos, eos);
         fs::create_dir_all(out).at(out)?;
         let lock = Lock::folder(out)?;
         let objective = objective(&mut ObjectiveContext {
             recipe: self,
+            template: &template,
             decoder: &decoder,
             rows: &*rows.all,
             out,
@@ -171,6 +175,7 @@ impl Recipe {
             out: out.into(),
             lock,
             tokenizer,
+            template,
             record,
             numbers,
             trainer,
@@ -191,19 +196,25 @@ impl Recipe {
 
     /// The tokens that begin and end a sequence in the trained model: the template's, so that every program
     /// stops where the template ends a turn. A model that starts from a folder keeps its own too.
-    fn special_tokens(&self, config: &ModelConfig, tokenizer: &Tokenizer) -> Result<(Option<u32>, Vec<u32>)> {
+    fn special_tokens(
+        &self,
+        config: &ModelConfig,
+        tokenizer: &Tokenizer,
+        template: &Template,
+    ) -> Result<(Option<u32>, Vec<u32>)> {
         let id = |token: &str| {
             tokenizer.token_id(token).ok_or_else(|| janus_data::Error::NoSuchToken { token: token.into() })
         };
-        let end = id(self.template.end_of_turn())?;
-        if self.model.path.is_none() {
-            let bos = self.template.bos().map(id).transpose()?;
-            return Ok((bos, vec![end]));
+        let ends = match self.template {
+            RecipeTemplate::BuiltIn(template) => vec![id(template.end_of_turn())?],
+            RecipeTemplate::Own => template.end_ids(tokenizer),
+        };
+        if let (RecipeTemplate::BuiltIn(template), None) = (self.template, &self.model.path) {
+            return Ok((template.bos().map(id).transpose()?, ends));
         }
-        let mut eos = config.eos_token_ids.clone();
-        if !eos.contains(&end) {
-            eos.insert(0, end);
-        }
+        let mut eos = ends;
+        eos.retain(|end| !config.eos_token_ids.contains(end));
+        eos.extend(&config.eos_token_ids);
         Ok((config.bos_token_id, eos))
     }
 
@@ -229,6 +240,7 @@ pub struct PreparedRun<'a> {
     out: PathBuf,
     lock: Lock,
     tokenizer: Tokenizer,
+    template: Template,
     record: FullRecord<'a>,
     numbers: RowNumbers,
     trainer: Trainer<Box<dyn Objective>>,
@@ -248,9 +260,10 @@ impl PreparedRun<'_> {
     /// As [`Trainer::fit`], with row numbers of the data file; if a sample or the record cannot be
     /// written.
     pub fn train(self, observer: &mut dyn Observer) -> Result<Trained> {
-        let Self { recipe, out, lock, tokenizer, record, numbers, mut trainer, samples_at_end } = self;
+        let Self { recipe, out, lock, tokenizer, template, record, numbers, mut trainer, samples_at_end } =
+            self;
         record.write_first(&out)?;
-        let mut sampling = Sampling::new(observer, recipe, &tokenizer, &out);
+        let mut sampling = Sampling::new(observer, recipe, &tokenizer, &template, &out);
         let fitted = trainer.fit_locked(&out, &lock, &mut sampling);
         let reason = fitted.map_err(|error| record.explained(numbers.in_file(error)))?;
         let steps = trainer.steps();

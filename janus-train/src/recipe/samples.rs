@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use janus_core::{ChatTemplate, Message};
-use janus_data::{Tokenizer, write_file};
-use janus_infer::{LogitsWanted, Model, SequenceInput};
+use janus_core::Message;
+use janus_data::{ConversationFormat as _, Tokenizer, write_file};
+use janus_infer::{LogitsWanted, Model, ModelFolder, SequenceInput, Template};
 use serde_json::json;
 
 use super::config::{Recipe, SampleConfig};
@@ -19,7 +19,9 @@ pub(super) struct Sampling<'a> {
     last_step: Option<StepMetrics>,
     samples: Option<&'a SampleConfig>,
     tokenizer: &'a Tokenizer,
-    template: ChatTemplate,
+    template: &'a Template,
+    /// The model that training starts from.
+    source: Option<ModelFolder>,
     /// One file for each evaluation, so that an interrupted and resumed run has the same files.
     folder: PathBuf,
 }
@@ -29,10 +31,12 @@ impl<'a> Sampling<'a> {
         observer: &'a mut dyn Observer,
         recipe: &'a Recipe,
         tokenizer: &'a Tokenizer,
+        template: &'a Template,
         out: &Path,
     ) -> Self {
-        let (samples, template) = (recipe.samples.as_ref(), recipe.template);
-        Self { observer, last_step: None, samples, tokenizer, template, folder: out.join("samples") }
+        let (samples, folder) = (recipe.samples.as_ref(), out.join("samples"));
+        let source = recipe.model.path.as_ref().map(ModelFolder::new);
+        Self { observer, last_step: None, samples, tokenizer, template, source, folder }
     }
 
     pub(super) fn last_step(self) -> Option<StepMetrics> {
@@ -79,9 +83,8 @@ impl<'a> Sampling<'a> {
     fn response(&self, model: &Model, samples: &SampleConfig, prompt: &str) -> Result<String> {
         let system = (!samples.system.is_empty()).then(|| Message::system(samples.system.clone()));
         let messages: Vec<Message> = system.into_iter().chain([Message::user(prompt)]).collect();
-        let rendered = self.template.render(&messages).map_err(janus_data::Error::from)?;
-        let mut ids = self.tokenizer.encode_rendered(&rendered)?;
-        let (prompt, end) = (ids.len(), self.tokenizer.token_id(self.template.end_of_turn()));
+        let mut ids = self.template.prompt(self.tokenizer, &messages)?;
+        let (prompt, ends) = (ids.len(), self.template.end_ids(self.tokenizer));
         let (mut cache, mut logits, mut fed) = (model.cache(), Vec::new(), 0);
         while ids.len() < prompt + samples.max_tokens {
             let feed = SequenceInput::new(&ids[fed..], &mut cache, LogitsWanted::Last);
@@ -89,7 +92,7 @@ impl<'a> Sampling<'a> {
             fed = ids.len();
             let best = (0..logits.len()).fold(0, |best, id| if logits[id] > logits[best] { id } else { best })
                 as u32;
-            if Some(best) == end {
+            if ends.contains(&best) {
                 break;
             }
             ids.push(best);
@@ -115,7 +118,7 @@ impl Observer for Sampling<'_> {
     }
 
     fn saved(&mut self, folder: &Path) -> Result<(), Error> {
-        self.tokenizer.save_with_template(folder, self.template)?;
+        ModelFolder::new(folder).write_tokenizer(self.tokenizer, self.template, self.source.as_ref())?;
         self.observer.saved(folder)
     }
 }

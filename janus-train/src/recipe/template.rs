@@ -1,0 +1,78 @@
+//! The chat template of a recipe.
+
+use std::fmt;
+use std::str::FromStr;
+
+use janus_core::ChatTemplate;
+use janus_data::Tokenizer;
+use janus_infer::{ModelFolder, Template};
+use serde::{Deserialize, Serialize};
+
+use super::config::Recipe;
+use crate::Result;
+
+/// The chat template of a recipe: `mistral-instruct`, `chatml`, or `own`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+#[non_exhaustive]
+pub enum RecipeTemplate {
+    /// A built-in template.
+    BuiltIn(ChatTemplate),
+    /// The template of the model that training starts from.
+    Own,
+}
+
+const OWN: &str = "own";
+
+impl fmt::Display for RecipeTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BuiltIn(template) => template.fmt(f),
+            Self::Own => f.write_str(OWN),
+        }
+    }
+}
+
+impl FromStr for RecipeTemplate {
+    type Err = janus_core::Error;
+
+    fn from_str(name: &str) -> Result<Self, janus_core::Error> {
+        if name == OWN { Ok(Self::Own) } else { name.parse().map(Self::BuiltIn) }
+    }
+}
+
+impl From<RecipeTemplate> for String {
+    fn from(template: RecipeTemplate) -> Self {
+        template.to_string()
+    }
+}
+
+impl TryFrom<String> for RecipeTemplate {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        name.parse().map_err(|error: janus_core::Error| format!("{error}, or own for the model's own"))
+    }
+}
+
+impl From<ChatTemplate> for RecipeTemplate {
+    fn from(template: ChatTemplate) -> Self {
+        Self::BuiltIn(template)
+    }
+}
+
+impl Recipe {
+    /// The chat template that rows are formatted with.
+    ///
+    /// # Errors
+    /// [`Error::RecipeRule`](crate::Error::RecipeRule) for `own` without a model's folder;
+    /// [`Error::Model`](crate::Error::Model) if the folder has no usable template.
+    pub fn chat_template(&self, tokenizer: &Tokenizer) -> Result<Template> {
+        match (self.template, &self.model.path) {
+            (RecipeTemplate::BuiltIn(template), _) => Ok(template.into()),
+            (RecipeTemplate::Own, Some(path)) => Ok(ModelFolder::new(path).template(tokenizer)?),
+            (RecipeTemplate::Own, None) => Err(self
+                .rule("template is own, and there is no model.path that has one: name a built-in template")),
+        }
+    }
+}

@@ -4,6 +4,7 @@
 
 mod bf16;
 mod checkpoints;
+mod data_files;
 mod dataset;
 mod first_format;
 #[path = "golden/main.rs"]

@@ -202,7 +202,8 @@ impl ModelSource {
 #[non_exhaustive]
 pub struct DataConfig {
     /// A file of conversations for `sft`, of pairs for the other objectives, in any format of
-    /// [`janus_data::read`]. Or the folder of a [`TokenFile`](janus_data::TokenFile) of conversations
+    /// [`janus_data::read`]; with `*`, `?` or `[…]` in the name, all files that match
+    /// ([`janus_data::paths`]). Or the folder of a [`TokenFile`](janus_data::TokenFile) of conversations
     /// or pairs, written with the model's tokenizer and template; its rows are read from disk when
     /// their step needs them.
     pub path: PathBuf,

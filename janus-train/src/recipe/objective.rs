@@ -66,7 +66,8 @@ impl ObjectiveContext<'_> {
                 reason: reason.to_string(),
             });
         }
-        let stem = data.file_stem().unwrap_or_default().to_string_lossy();
+        // A pattern of several files may have characters that a file's name should not have.
+        let stem = data.file_stem().unwrap_or_default().to_string_lossy().replace(['*', '?', '[', ']'], "_");
         let found = ReferenceLogprobs::compute_in(
             folder,
             &stem,

@@ -76,7 +76,13 @@ impl<'a> Record<'a> {
         };
         Ok(FullRecord {
             settings: json!(settings),
-            data: of(&recipe.data.path)?,
+            data: match &recipe.data_files()?[..] {
+                [file] => of(file)?,
+                files => json!({
+                    "path": recipe.data.path,
+                    "files": files.iter().map(|file| of(file)).collect::<Result<Vec<_>>>()?,
+                }),
+            },
             model: recipe.model.path.as_deref().map(of).transpose()?,
             tokenizer: recipe.tokenizer_path().as_deref().map(of).transpose()?,
             device: janus_infer::DeviceName::of(device).to_string(),

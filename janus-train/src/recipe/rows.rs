@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use janus_data::sources::{Comparison, RowContent, Source};
-use janus_data::{Dataset, PairFile, ReadOptions, Row, Skipped, Subset, TokenFile, Tokenizer, good_rows};
+use janus_data::{
+    Dataset, PairFile, ReadOptions, Row, Skipped, Subset, TokenFile, Tokenizer, good_rows, read_files,
+};
 
 use super::config::Recipe;
 use super::note::Note;
@@ -26,11 +28,14 @@ pub struct Rows {
     pub(super) numbers: RowNumbers,
 }
 
-/// The row numbers of the examples in the data file, from 1. An error of the trainer has the index of a
+/// The rows of a recipe's data, the row number of each example, and the files.
+type NumberedRows = (Arc<dyn Dataset>, Vec<usize>, DataFiles);
+
+/// The row numbers of the examples in the data files, from 1. An error of the trainer has the index of a
 /// document in the dataset; users look for the row in the file.
 #[derive(Debug)]
 pub(super) struct RowNumbers {
-    file: PathBuf,
+    files: DataFiles,
     /// The row number of each training example.
     train: Vec<usize>,
     /// The row number of each held-out example.
@@ -46,25 +51,70 @@ impl RowNumbers {
 
     /// An error of the trainer, with document indices replaced by the file and its row numbers.
     pub(super) fn in_file(&self, error: Error) -> Error {
-        let error = match error {
+        match error {
             Error::NotFinite { step, what, value, rows, checkpoint } => {
                 let examples =
                     if matches!(what, Quantity::HeldOut(_)) { &self.held_out } else { &self.train };
                 let mut rows: Vec<usize> =
                     rows.into_iter().map(|document| self.of(examples, document)).collect();
                 rows.dedup();
-                Error::NotFinite { step, what, value, rows, checkpoint }
+                self.files.error(rows, |rows| Error::NotFinite { step, what, value, rows, checkpoint })
             }
-            Error::NothingTrained { row } => Error::NothingTrained { row: self.of(&self.train, row) },
-            Error::NoReference { row } => Error::NoReference { row: self.of(&self.train, row) },
-            error => return error,
-        };
-        self.at_file(error)
+            Error::NothingTrained { row } => {
+                self.at_file(self.of(&self.train, row), |row| Error::NothingTrained { row })
+            }
+            Error::NoReference { row } => {
+                self.at_file(self.of(&self.train, row), |row| Error::NoReference { row })
+            }
+            error => error,
+        }
     }
 
-    fn at_file(&self, error: Error) -> Error {
-        Error::InData { path: self.file.clone(), source: Box::new(error) }
+    fn at_file(&self, row: usize, error: impl FnOnce(usize) -> Error) -> Error {
+        self.files.at_row(row, error)
     }
+}
+
+/// The files that `data.path` names. Rows are numbered over all of them, from 1.
+#[derive(Debug, Default)]
+struct DataFiles {
+    /// `data.path`.
+    pattern: PathBuf,
+    /// Each file, with the number of rows in the files before it.
+    files: Vec<(PathBuf, usize)>,
+}
+
+impl DataFiles {
+    /// An error about some rows: in their file, with their numbers there, if they are in one file; else with the
+    /// numbers over all files.
+    fn error(&self, mut rows: Vec<usize>, error: impl FnOnce(Vec<usize>) -> Error) -> Error {
+        let file_of = |row: &usize| self.files.iter().rposition(|(_, before)| before < row);
+        let first = rows.first().and_then(file_of);
+        let mut path = &self.pattern;
+        if let Some(file) = first.filter(|_| rows.iter().all(|row| file_of(row) == first)) {
+            let (file, before) = &self.files[file];
+            path = file;
+            rows.iter_mut().for_each(|row| *row -= before);
+        }
+        Error::InData { path: path.clone(), source: Box::new(error(rows)) }
+    }
+
+    /// An error about one row.
+    fn at_row(&self, row: usize, error: impl FnOnce(usize) -> Error) -> Error {
+        self.error(vec![row], |rows| error(rows.first().copied().unwrap_or(row)))
+    }
+
+    /// An error of tokenising a row.
+    fn tokenising(&self, row: usize, cause: janus_data::Error) -> Error {
+        self.at_row(row, |row| janus_data::Error::AtRow { row, cause: Box::new(cause) }.into())
+    }
+}
+
+/// What the examples of a recipe are made from.
+struct Contents<T> {
+    /// The number of each row over all files, and what it holds.
+    rows: Vec<(usize, T)>,
+    files: DataFiles,
 }
 
 impl Recipe {
@@ -75,7 +125,7 @@ impl Recipe {
     pub fn rows(&self, tokenizer: &Tokenizer) -> Result<Rows> {
         let path = &self.data.path;
         let mut notes = Vec::new();
-        let (all, mut train): (Arc<dyn Dataset>, Vec<usize>) = match self.objective.documents_per_example() {
+        let (all, mut train, files) = match self.objective.documents_per_example() {
             _ if path.is_dir() => self.token_file(tokenizer, &mut notes)?,
             1 => self.conversations(tokenizer, &mut notes)?,
             _ => self.pairs(tokenizer, &mut notes)?,
@@ -89,7 +139,7 @@ impl Recipe {
             return Err(Error::AllHeldOut { path: path.clone(), rows: all.len(), held_out });
         }
         let numbers = RowNumbers {
-            file: path.clone(),
+            files,
             held_out: train.drain(..self.data.held_out).collect(),
             train,
             documents_per_example,
@@ -99,17 +149,14 @@ impl Recipe {
     }
 
     /// The conversations of the file as rows that are not too long, and their row numbers.
-    fn conversations(
-        &self,
-        tokenizer: &Tokenizer,
-        notes: &mut Vec<Note>,
-    ) -> Result<(Arc<dyn Dataset>, Vec<usize>)> {
+    fn conversations(&self, tokenizer: &Tokenizer, notes: &mut Vec<Note>) -> Result<NumberedRows> {
         let (data, mut numbers, mut rows, mut all) = (&self.data, Vec::new(), Vec::new(), 0);
         let template = self.chat_template(tokenizer)?;
-        for (number, conversation) in self.contents(RowContent::into_conversation, notes)? {
+        let Contents { rows: contents, files } = self.contents(RowContent::into_conversation, notes)?;
+        for (number, conversation) in contents {
             let row = tokenizer
                 .training_row(&template, &conversation, data.loss)
-                .map_err(|error| self.at_row(number, error))?;
+                .map_err(|error| files.tokenising(number, error))?;
             all += 1;
             if row.ids.len() <= data.max_tokens {
                 numbers.push(number);
@@ -119,63 +166,79 @@ impl Recipe {
         if rows.len() < all {
             notes.push(Note::TooLong { left_out: all - rows.len(), rows: all, max_tokens: data.max_tokens });
         }
-        Ok((Arc::new(rows), numbers))
+        Ok((Arc::new(rows), numbers, files))
     }
 
     /// The pairs of the file as rows, and the row number of each pair.
-    fn pairs(&self, tokenizer: &Tokenizer, notes: &mut Vec<Note>) -> Result<(Arc<dyn Dataset>, Vec<usize>)> {
-        let (numbers, pairs): (Vec<usize>, Vec<Comparison>) =
-            self.contents(RowContent::into_comparison, notes)?.into_iter().unzip();
+    fn pairs(&self, tokenizer: &Tokenizer, notes: &mut Vec<Note>) -> Result<NumberedRows> {
+        let Contents { rows, files } = self.contents(RowContent::into_comparison, notes)?;
+        let (numbers, pairs): (Vec<usize>, Vec<Comparison>) = rows.into_iter().unzip();
         let sides = pairs.iter().map(Comparison::conversations);
         let pairs = tokenizer.pairs(&self.chat_template(tokenizer)?, sides, self.data.max_tokens).map_err(
             |error| match error {
-                janus_data::Error::AtRow { row, cause } => self.at_row(numbers[row], *cause),
+                janus_data::Error::AtRow { row, cause } => files.tokenising(numbers[row], *cause),
                 error => Error::InData { path: self.data.path.clone(), source: Box::new(error.into()) },
             },
         )?;
         notes.extend(pair_notes(pairs.shortened, pairs.identical, pairs.too_long));
-        Ok((Arc::new(pairs.rows), pairs.pairs.into_iter().map(|pair| numbers[pair]).collect()))
+        let numbers = pairs.pairs.into_iter().map(|pair| numbers[pair]).collect();
+        Ok((Arc::new(pairs.rows), numbers, files))
     }
 
-    /// What `take` finds in each row of the file, with the number of the row, from 1. Rows in which it finds
-    /// nothing are counted by reason.
+    /// What `take` finds in each row of the files. Rows in which it finds nothing are counted by reason.
     fn contents<T>(
         &self,
         take: fn(RowContent) -> Result<T, &'static str>,
         notes: &mut Vec<Note>,
-    ) -> Result<Vec<(usize, T)>> {
+    ) -> Result<Contents<T>> {
         let data = &self.data;
+        let paths = self.data_files()?;
         let mut options = ReadOptions::default();
         options.columns.clone_from(&data.columns);
         let layout = match data.layout {
             Some(layout) => layout,
             None => {
-                let first: Option<Row> = options.read(&data.path)?.find_map(janus_data::Result::ok);
+                let mut rows = read_files::<Row>(paths.clone(), options.clone());
+                let first = rows.find_map(janus_data::Result::ok);
                 first.map_or("sft".parse().ok(), |row| self.layout_of(&row)).ok_or_else(|| {
                     self.rule("the fields of the first row of data.path show no layout: set data.layout")
                 })?
             }
         };
-        let rows = (1..).zip(options.read::<Row>(&data.path)?).map(|(number, row)| {
-            let content = layout.content(&row?).map_err(|error| error.at(&data.path, number as u64))?;
-            Ok((number, content))
-        });
         let mut skipped = Skipped::default();
-        let rows: Box<dyn Iterator<Item = janus_data::Result<(usize, RowContent)>>> =
-            if data.skip_bad_rows { Box::new(good_rows(rows, &mut skipped)) } else { Box::new(rows) };
         let (mut found, mut left_out) = (Vec::new(), BTreeMap::new());
-        for row in rows {
-            let (number, content) = row?;
-            match take(content) {
-                Ok(content) => found.push((number, content)),
-                Err(reason) => *left_out.entry(reason).or_insert(0) += 1,
+        let mut files = DataFiles { pattern: data.path.clone(), files: Vec::new() };
+        let mut read = 0;
+        for path in paths {
+            files.files.push((path.clone(), read));
+            let rows = (1..).zip(options.read::<Row>(&path)?).map(|(number, row)| {
+                read += 1;
+                let content = layout.content(&row?).map_err(|error| error.at(&path, number))?;
+                Ok((read, content))
+            });
+            let rows: Box<dyn Iterator<Item = janus_data::Result<(usize, RowContent)>>> =
+                if data.skip_bad_rows { Box::new(good_rows(rows, &mut skipped)) } else { Box::new(rows) };
+            for row in rows {
+                let (number, content) = row?;
+                match take(content) {
+                    Ok(content) => found.push((number, content)),
+                    Err(reason) => *left_out.entry(reason).or_insert(0) += 1,
+                }
             }
         }
         notes.extend(
             skipped.first.first().map(|first| Note::Skipped { rows: skipped.rows, first: first.to_string() }),
         );
         notes.extend(left_out.into_iter().map(|(reason, rows)| Note::LeftOut { rows, reason }));
-        Ok(found)
+        Ok(Contents { rows: found, files })
+    }
+
+    /// The files that `data.path` names.
+    pub(super) fn data_files(&self) -> Result<Vec<PathBuf>> {
+        match self.data.path.to_str() {
+            Some(pattern) => Ok(janus_data::paths(pattern)?),
+            None => Ok(vec![self.data.path.clone()]),
+        }
     }
 
     /// The layout that a row shows, or the one that it lacks a field of.
@@ -192,18 +255,10 @@ impl Recipe {
         })
     }
 
-    fn at_row(&self, row: usize, error: janus_data::Error) -> Error {
-        let source = janus_data::Error::AtRow { row, cause: Box::new(error) };
-        Error::InData { path: self.data.path.clone(), source: Box::new(source.into()) }
-    }
-
     /// The rows of a token file that are not too long, and their row numbers. The tokens stay on disk.
-    fn token_file(
-        &self,
-        tokenizer: &Tokenizer,
-        notes: &mut Vec<Note>,
-    ) -> Result<(Arc<dyn Dataset>, Vec<usize>)> {
+    fn token_file(&self, tokenizer: &Tokenizer, notes: &mut Vec<Note>) -> Result<NumberedRows> {
         let file = self.open_token_file()?;
+        let files = DataFiles { pattern: self.data.path.clone(), files: vec![(self.data.path.clone(), 0)] };
         let RecipeTemplate::BuiltIn(template) = self.template else {
             return Err(self.rule("data.path is a token file, which has a built-in template, and template is own: name the file of the rows"));
         };
@@ -212,7 +267,7 @@ impl Recipe {
             let pairs = PairFile::new(file, self.data.max_tokens)?;
             notes.extend(pair_notes(pairs.shortened(), pairs.identical(), pairs.too_long()));
             let numbers = pairs.pairs().map(|pair| pair + 1).collect();
-            return Ok((Arc::new(pairs), numbers));
+            return Ok((Arc::new(pairs), numbers, files));
         }
         let kept = self.short_rows(&file);
         if kept.len() < file.len() {
@@ -223,7 +278,7 @@ impl Recipe {
             });
         }
         let numbers = kept.iter().map(|row| row + 1).collect();
-        Ok((Arc::new(Subset::new(file, kept)), numbers))
+        Ok((Arc::new(Subset::new(file, kept)), numbers, files))
     }
 
     /// Opens the token file, and refuses one whose rows are not of the kind that the objective takes.
@@ -295,9 +350,9 @@ impl Rows {
             }
             match tokens {
                 tokens if tokens > capacity => {
-                    Err(self.numbers.at_file(Error::TooLong { row, tokens, capacity }))
+                    Err(self.numbers.at_file(row, |row| Error::TooLong { row, tokens, capacity }))
                 }
-                _ if !learns => Err(self.numbers.at_file(Error::NothingTrained { row })),
+                _ if !learns => Err(self.numbers.at_file(row, |row| Error::NothingTrained { row })),
                 tokens => Ok(tokens),
             }
         };

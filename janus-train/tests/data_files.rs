@@ -41,3 +41,16 @@ fn a_recipe_takes_a_pattern_of_files() {
     let error = recipe.rows(&tokenizer).err().unwrap().to_string();
     assert!(error.contains("*.csv"), "{error}");
 }
+
+/// One row of the collection with three preferences stopped a run on all the others.
+#[test]
+fn an_odd_preference_set_stops_no_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let row = |set: Value| json!({ "system": "Be brief.", "prompt": "Hi?", "output": "Ho.", "preference_set": set });
+    let style = json!({ "dimension": "style", "subdimension": "a", "preference": "b", "description": "c" });
+    let rows = [row(Value::Null), row(json!([style])), row(json!([style, style])), row(json!("none"))];
+    let (recipe, tokenizer) = on_rows(folder.path(), ObjectiveConfig::Sft {}, &rows);
+    let (trained, notes) = all_rows(&recipe, &tokenizer);
+    assert_eq!((trained.len(), notes.len()), (4, 0));
+    assert!(trained.iter().all(|row| row == &trained[0]));
+}

@@ -213,7 +213,10 @@ impl Recipe {
             files.files.push((path.clone(), read));
             let rows = (1..).zip(options.read::<Row>(&path)?).map(|(number, row)| {
                 read += 1;
-                let content = layout.content(&row?).map_err(|error| error.at(&path, number))?;
+                let mut row = row?;
+                // The system message is trained, not the preferences behind it: an odd set stops no run.
+                row.remove("preference_set");
+                let content = layout.content(&row).map_err(|error| error.at(&path, number))?;
                 Ok((read, content))
             });
             let rows: Box<dyn Iterator<Item = janus_data::Result<(usize, RowContent)>>> =

@@ -182,6 +182,9 @@ pub struct Work {
     /// Tokens of the whole run; `None` if the recipe has no `data.tokens_per_row` and the data is not a
     /// token file.
     pub tokens: Option<f64>,
+    /// The micro-batches of the epochs that fill no step, so that they are not trained on, and the number of
+    /// all; `None` if there are none, or before the rows are counted.
+    pub left_over: Option<(u64, u64)>,
 }
 
 impl Recipe {
@@ -222,7 +225,8 @@ impl Recipe {
                 )
             }
         };
-        Ok(Work { steps, tokens: Some(tokens) })
+        let left_over = self.train.left_over(&lengths)?;
+        Ok(Work { steps, tokens: Some(tokens), left_over })
     }
 
     fn stated_work(&self) -> Option<Work> {
@@ -240,10 +244,11 @@ impl Recipe {
             Length::Epochs(epochs) => Some(Work {
                 steps: (steps_per_epoch? * epochs) as u64,
                 tokens: per_epoch.map(|tokens| tokens * epochs),
+                left_over: None,
             }),
             Length::Steps(steps) => {
                 let tokens = per_epoch.zip(steps_per_epoch).map(|(tokens, all)| tokens * steps as f64 / all);
-                Some(Work { steps, tokens })
+                Some(Work { steps, tokens, left_over: None })
             }
         }
     }

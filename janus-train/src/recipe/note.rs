@@ -30,6 +30,9 @@ pub enum Note {
         /// The limit.
         max_tokens: usize,
     },
+    /// The number of pairs of which only the chosen response is trained on, by an objective that takes
+    /// conversations.
+    ChosenOfPairs(usize),
     /// The number of pairs that lost tokens at the left of their prompt.
     PromptsCut(usize),
     /// The number of pairs that are left out because their responses are equal.
@@ -71,6 +74,9 @@ impl fmt::Display for Note {
             Self::LeftOut { rows, reason } => write!(f, "{rows} rows are left out: {reason}"),
             Self::TooLong { left_out, rows, max_tokens } => {
                 write!(f, "{left_out} of {rows} rows have more than {max_tokens} tokens and are left out")
+            }
+            Self::ChosenOfPairs(pairs) => {
+                write!(f, "{pairs} rows are pairs: only their chosen responses are trained on")
             }
             Self::PromptsCut(pairs) => write!(f, "{pairs} pairs lost tokens at the left of their prompt"),
             Self::EqualResponses(pairs) => write!(f, "{pairs} pairs have equal responses and are left out"),

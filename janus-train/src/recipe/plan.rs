@@ -41,6 +41,9 @@ pub struct Plan {
     pub steps: Option<u64>,
     /// Tokens of the whole run; `None` in the same case.
     pub tokens: Option<f64>,
+    /// The micro-batches of the epochs that fill no step, so that they are not trained on, and the number of
+    /// all; `None` if there are none, or before the rows are counted.
+    pub left_over: Option<(u64, u64)>,
     #[serde(skip)]
     epochs: Option<f64>,
     #[serde(skip)]
@@ -93,6 +96,7 @@ impl Recipe {
             dtype: self.train.dtype,
             steps: work.map(|work| work.steps),
             tokens: work.and_then(|work| work.tokens),
+            left_over: work.and_then(|work| work.left_over),
             epochs: if let Length::Epochs(epochs) = self.train.length { Some(epochs) } else { None },
             micro_batches: self.train.gradient_accumulation_steps,
             memory: LAYOUTS.map(column).into(),
@@ -113,6 +117,12 @@ impl fmt::Display for Plan {
                 let tokens =
                     self.tokens.map_or_else(|| UNKNOWN.into(), |tokens| format!("{:.1} M", tokens / 1e6));
                 writeln!(f, "tokens            {tokens:>11}")?;
+                if let Some((left_over, micro_batches)) = self.left_over {
+                    writeln!(
+                        f,
+                        "not trained on    {left_over:>9} of {micro_batches} micro-batches, which fill no step"
+                    )?;
+                }
             }
             None => writeln!(f, "steps             {UNKNOWN}")?,
         }

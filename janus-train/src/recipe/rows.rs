@@ -152,8 +152,14 @@ impl Recipe {
     fn conversations(&self, tokenizer: &Tokenizer, notes: &mut Vec<Note>) -> Result<NumberedRows> {
         let (data, mut numbers, mut rows, mut all) = (&self.data, Vec::new(), Vec::new(), 0);
         let template = self.chat_template(tokenizer)?;
-        let Contents { rows: contents, files } = self.contents(RowContent::into_conversation, notes)?;
-        for (number, conversation) in contents {
+        let conversation = |content: RowContent| {
+            let is_pair = matches!(content, RowContent::Comparison(_));
+            content.into_conversation().map(|conversation| (is_pair, conversation))
+        };
+        let Contents { rows: contents, files } = self.contents(conversation, notes)?;
+        let pairs = contents.iter().filter(|(_, (is_pair, _))| *is_pair).count();
+        notes.extend((pairs > 0).then_some(Note::ChosenOfPairs(pairs)));
+        for (number, (_, conversation)) in contents {
             let row = tokenizer
                 .training_row(&template, &conversation, data.loss)
                 .map_err(|error| files.tokenising(number, error))?;

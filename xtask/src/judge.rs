@@ -176,8 +176,11 @@ impl<'a> Judging<'a> {
         let judge = JudgeClient::new(&model).journal(&journal);
         if let Some(path) = &batch.batch_in {
             let pending = judge.pending(protocol, cases).bad_input()?;
-            let taken = judge.record(&pending, batch::read(path, &pending).bad_input()?).failure()?;
-            eprintln!("judge: {taken} answers taken from the batch");
+            let answered = judge.answered(protocol, cases).bad_input()?;
+            let answers = batch::read(path, &pending, &answered).bad_input()?;
+            let taken = judge.record(&pending, answers).failure()?;
+            let before = answered.len();
+            eprintln!("judge: {taken} answers taken from the batch; {before} calls had theirs before");
         }
         if let Some(path) = &batch.batch_out {
             let pending = judge.pending(protocol, cases).bad_input()?;

@@ -294,6 +294,9 @@ fn mt_bench_pairs_go_through_a_batch() {
     write(folder, "answers.jsonl", &read(folder, "batch.jsonl").iter().map(answer).collect::<Vec<_>>());
     let (code, report) = judge(folder, &stub, &[&PAIRS[..], &["--batch-in", "answers.jsonl"]].concat());
     assert_eq!((code, &report["score"]["tie"], stub.received()), (Some(0), &json!(8), 0), "{report}");
+    // The same file once more: it was refused as the answers to another batch.
+    let (code, again) = judge(folder, &stub, &[&PAIRS[..], &["--batch-in", "answers.jsonl"]].concat());
+    assert_eq!((code, &again["score"], stub.received()), (Some(0), &report["score"], 0), "{again}");
 }
 
 /// Prompts in MT-Bench's own layout: each turn and category uses its prompt, filled exactly.

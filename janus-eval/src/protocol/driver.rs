@@ -1,6 +1,6 @@
 //! The driver: runs any [`Protocol`] with any judge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use janus_core::{ChatModel, ChatRequest, Generation, Message, ModelError, error_chain};
 use janus_data::Journaled;
@@ -46,6 +46,17 @@ impl JudgeClient<'_> {
             .filter_map(|(_, call)| self.replay(protocol, call).err())
             .map(|open| open.request())
             .collect())
+    }
+
+    /// The ids of the calls that have a result in the journal. A batch's output file may hold answers to
+    /// them too.
+    ///
+    /// # Errors
+    /// Those of [`estimate`](Self::estimate).
+    pub fn answered<P: Protocol>(&self, protocol: &P, cases: &[P::Case]) -> Result<HashSet<String>> {
+        let calls = calls(protocol, cases)?.into_iter();
+        let answered = calls.filter(|(_, call)| self.replay(protocol, call).is_ok());
+        Ok(answered.map(|(_, call)| call.request.id).collect())
     }
 
     /// Judges cases. A call without a verdict is not an error: its reply has the reason, and the next

@@ -3,7 +3,7 @@
 //! [`write()`] writes the input file to upload; [`read()`] reads the output file, whose lines may be in
 //! any order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -55,7 +55,8 @@ struct Response {
 }
 
 /// Reads a batch output file (or its error file): a result for each request, in the order of the
-/// requests. The result is an error if the file does not have the request, or the request failed.
+/// requests. The result is an error if the file does not have the request, or the request failed. Lines
+/// with an id of `answered`, the requests that have their answer from before, are passed over.
 ///
 /// # Errors
 /// [`RemoteError::File`] for a file that cannot be read, [`RemoteError::BatchLine`] for a line that is
@@ -64,6 +65,7 @@ struct Response {
 pub fn read(
     path: impl AsRef<Path>,
     requests: &[ChatRequest],
+    answered: &HashSet<String>,
 ) -> Result<Vec<Result<Vec<Generation>, ModelError>>, RemoteError> {
     let path = path.as_ref();
     let cannot_read = |cause| janus_data::Error::Io { path: path.into(), doing: "read the file", cause };
@@ -77,6 +79,9 @@ pub fn read(
             |error: serde_json::Error| wrong(BatchProblem::NotAResponse { message: error.to_string() });
         let Line { custom_id, response, error } = serde_json::from_str(text).map_err(unreadable)?;
         let Some(&index) = indices.get(custom_id.as_str()) else {
+            if answered.contains(&custom_id) {
+                continue;
+            }
             return Err(wrong(BatchProblem::UnknownId { id: custom_id }));
         };
         if answers[index].is_some() {
@@ -162,22 +167,26 @@ mod tests {
         };
         let bad = json!({ "custom_id": "b", "response": { "status_code": 400, "body": { "error": { "message": "too long" } } } });
         fs::write(&output, format!("{}\n{bad}\n\n{}\n", good("d"), good("a"))).unwrap();
-        let answers = read(&output, &requests).unwrap();
+        let answers = read(&output, &requests, &HashSet::new()).unwrap();
         let text =
             |index: usize| answers[index].as_ref().map(|generations| generations[0].text.as_str()).ok();
         assert_eq!([text(0), text(1), text(2), text(3)], [Some("to a"), None, None, Some("to d")]);
         assert!(matches!(&answers[2], Err(ModelError::NoAnswer { .. })));
 
+        // The output of a batch whose first requests were answered before.
+        let later = read(&output, &requests[1..], &HashSet::from(["a".to_string()])).unwrap();
+        assert_eq!(later[2].as_ref().unwrap()[0].text, "to d");
+
         fs::write(&output, good("z")).unwrap();
         assert!(
-            read(&output, &requests)
+            read(&output, &requests, &HashSet::new())
                 .unwrap_err()
                 .to_string()
                 .contains("out.jsonl, line 1: no request has the id \"z\"")
         );
         fs::write(&output, format!("{}\n{}", good("a"), good("a"))).unwrap();
         assert!(
-            read(&output, &requests)
+            read(&output, &requests, &HashSet::new())
                 .unwrap_err()
                 .to_string()
                 .contains("out.jsonl, line 2: an earlier line has the id \"a\" too")

@@ -26,6 +26,7 @@ mod sets;
 mod split;
 pub(crate) mod words;
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use janus_core::{ChatModel, SamplingParams, Taxonomy};
@@ -95,8 +96,13 @@ pub struct Construction {
     /// How to sample; `max_tokens` bounds every step, `seed` and `n` are set by the construction. The default
     /// is the authors' for their rubrics: temperature 1, top-p 0.9.
     pub sampling: SamplingParams,
+    /// Preference sets, and so system messages and responses, for each instruction: 1 to
+    /// [`Construction::MOST_SETS`].
+    pub sets: usize,
     /// Share of the instructions that become bench rows, 0 to 1; the others become training rows.
     pub bench_share: f64,
+    /// Ids of instructions that become bench rows too, such as those of other benchmarks.
+    pub bench_ids: HashSet<String>,
     /// Where the examples in prompts come from.
     pub tree: Taxonomy,
 }
@@ -104,7 +110,15 @@ pub struct Construction {
 impl Default for Construction {
     fn default() -> Self {
         let sampling = SamplingParams { repetition_penalty: 1.0, ..SamplingParams::paper() };
-        Self { seed: 0, retries: 2, sampling, bench_share: 0.1, tree: seed_tree() }
+        Self {
+            seed: 0,
+            retries: 2,
+            sampling,
+            sets: Self::MOST_SETS,
+            bench_share: 0.1,
+            bench_ids: HashSet::new(),
+            tree: seed_tree(),
+        }
     }
 }
 
@@ -125,6 +139,9 @@ pub fn seed_tree() -> Taxonomy {
 pub type OnProgress<'a> = &'a mut dyn FnMut(Step, usize, usize);
 
 impl Construction {
+    /// The paper's number of preference sets for each instruction, which is the most.
+    pub const MOST_SETS: usize = check::SETS;
+
     /// Constructs a collection. The journals are in `folder`, one for each step. A later run in the same
     /// folder reuses them, even with other instructions and settings.
     ///
@@ -145,8 +162,6 @@ impl Construction {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use janus_core::PUBLISHED_SUBDIMENSIONS;
 
     use super::*;

@@ -207,6 +207,21 @@ fn a_good_model_gives_every_row_and_no_other() {
     assert_eq!((quality.rows, quality.instructions, quality.contradictions), (81, 27, 0));
 }
 
+#[test]
+fn fewer_sets_and_a_bench_of_named_instructions() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut construction = Construction::default();
+    (construction.sets, construction.bench_share) = (2, 0.0);
+    construction.bench_ids = ["i3".to_string(), "i7".to_string()].into();
+    let made = run(&Scripted::good(), &construction, 10, folder.path());
+    let rows = [("bench", 4), ("dpo", 8), ("orpo", 8), ("rm", 8), ("sft", 16), ("sft_small", 8)];
+    assert_eq!(made.summary.rows, rows.into());
+    let all = instructions(10);
+    let named = [&all[3].prompt, &all[7].prompt].map(String::as_str);
+    assert!(made.bench.iter().all(|row| named.contains(&row.prompt.as_str())));
+    assert!(made.sft.iter().all(|row| !named.contains(&row.prompt.as_str())));
+}
+
 fn distinct_rubrics(made: &Constructed) -> usize {
     made.bench.iter().flat_map(|row| row.preference_set.as_ref().unwrap()).collect::<HashSet<_>>().len()
 }

@@ -190,6 +190,13 @@ fn a_dry_run_of_construct_counts_the_requests() {
     let priced = done(folder.path(), &arguments);
     // Four lists of preferences, three system messages, three responses.
     assert_eq!((&priced["instructions"], &priced["requests"]), (&json!(1), &json!(10)));
+    let one = done(folder.path(), &[&arguments[..], &["--sets", "1"]].concat());
+    assert_eq!(one["requests"], json!(4 + 1 + 1));
+    // The instruction of another benchmark has rubrics too: three for each of the four dimensions.
+    write_all(folder.path().join("bench.jsonl"), &[json!({ "id": 0, "prompt": "Name a lake." })]).unwrap();
+    let bench = ["--bench-instructions", "bench.jsonl", "--bench-share", "0"];
+    let both = done(folder.path(), &[&arguments[..], &bench].concat());
+    assert_eq!((&both["instructions"], &both["requests"]), (&json!(2), &json!(2 * 10 + 12)));
     assert!(!fs::exists(folder.path().join("collection")).unwrap());
 }
 

@@ -85,6 +85,13 @@ impl fmt::Display for Summary {
         let list = |counts: &BTreeMap<&str, u64>| {
             counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
         };
+        if let Some(cut_off) = rejected.get("cut_off") {
+            let share = *cut_off as f64 / *requests as f64 * 100.0;
+            writeln!(
+                f,
+                "{share:.1}% of the requests ({cut_off}) were rejected because their answers were cut off: allow more new tokens"
+            )?;
+        }
         write!(
             f,
             "{instructions} instructions, {requests} requests and {retried} retries: {accepted} accepted, {} rejected",

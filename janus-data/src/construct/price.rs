@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::run::usable;
-use super::{Construction, Step, Summary, check, prompt, split};
+use super::{Construction, Step, Summary, prompt, split};
 use crate::instructions::Instruction;
 use janus_core::Dimension;
 
@@ -78,11 +78,11 @@ impl Construction {
     pub fn price(&self, instructions: &[Instruction]) -> CostEstimate {
         let mut summary = Summary::default();
         let instructions = usable(instructions, &mut summary);
-        let bench = split::bench(&instructions, self.bench_share, self.seed).len() as u64;
+        let bench = split::bench(&instructions, self).len() as u64;
         let length = |instruction: &Instruction| instruction.prompt.chars().count();
         let all: usize = instructions.iter().map(|instruction| length(instruction)).sum();
         let count = instructions.len() as u64;
-        let (dimensions, sets) = (Dimension::ALL.len() as u64, check::SETS as u64);
+        let (dimensions, sets) = (Dimension::ALL.len() as u64, self.sets as u64);
 
         let tokens = |characters: usize| characters.div_ceil(CHARACTERS_PER_TOKEN) as u64;
         let first: u64 = instructions

@@ -42,9 +42,8 @@ impl<'a> Run<'a> {
 
     /// Constructs the collection of these instructions.
     pub(super) fn over(mut self, instructions: &[Instruction]) -> Result<Constructed> {
-        let Construction { seed, bench_share, .. } = *self.construction;
         let instructions = usable(instructions, &mut self.summary);
-        let bench = split::bench(&instructions, bench_share, seed);
+        let bench = split::bench(&instructions, self.construction);
 
         let sets = self.preference_sets(&instructions)?;
         let mut drafts = self.system_messages(&instructions, sets)?;
@@ -52,7 +51,7 @@ impl<'a> Run<'a> {
         self.rubrics(&mut drafts, &bench)?;
 
         self.summary.add_up();
-        Ok(split::split(&drafts, &bench, seed, self.summary))
+        Ok(split::split(&drafts, &bench, self.construction.seed, self.summary))
     }
 
     /// Requests the items of a step, through the step's journal.
@@ -75,7 +74,7 @@ impl<'a> Run<'a> {
 
     /// The preference sets of each instruction; empty if the preferences of a dimension were rejected.
     fn preference_sets(&mut self, instructions: &[&Instruction]) -> Result<Vec<Vec<PreferenceSet>>> {
-        let Construction { seed, ref tree, .. } = *self.construction;
+        let Construction { seed, sets: count_of_sets, ref tree, .. } = *self.construction;
         let dimensions = Dimension::ALL.len();
         let item = |index: usize| {
             let (instruction, dimension) =
@@ -95,10 +94,11 @@ impl<'a> Run<'a> {
         let mut pair_counts = sets::PairCounts::default();
         for (instruction, answers) in instructions.iter().zip(answers.chunks(dimensions)) {
             let all: Option<Vec<&[Preference]>> = answers.iter().map(|answer| answer.as_deref()).collect();
-            let (sets, contradictory) = match all {
+            let (mut sets, contradictory) = match all {
                 Some(all) => sets::arrange(&all, &mut pair_counts, seed, &instruction.id)?,
                 None => (Vec::new(), 0),
             };
+            sets.truncate(count_of_sets);
             self.summary.contradictory_sets += contradictory;
             all_sets.push(sets);
         }

@@ -6,19 +6,25 @@ use janus_core::{BenchRecord, Message, PairRecord, RewardRecord, SftRecord, deri
 use rand::Rng;
 
 use super::draft::Draft;
-use super::{Constructed, Summary};
+use super::{Constructed, Construction, Summary};
 use crate::instructions::Instruction;
 
-/// The ids of the instructions that become bench rows: the given share of them, those with the smallest
-/// random draws.
-pub(super) fn bench(instructions: &[&Instruction], share: f64, seed: u64) -> HashSet<String> {
+/// The ids of the instructions that become bench rows: those that the construction names, and the given share
+/// of the others, those with the smallest random draws.
+pub(super) fn bench(instructions: &[&Instruction], construction: &Construction) -> HashSet<String> {
+    let Construction { seed, bench_share: share, bench_ids, .. } = construction;
+    let (named, instructions): (Vec<&Instruction>, Vec<&Instruction>) =
+        instructions.iter().copied().partition(|instruction| bench_ids.contains(&instruction.id));
     let count = (instructions.len() as f64 * share.clamp(0.0, 1.0)).round() as usize;
     let mut drawn: Vec<(u64, &str)> = instructions
         .iter()
-        .map(|instruction| (derive_seed(seed, &format!("bench {}", instruction.id)), instruction.id.as_str()))
+        .map(|instruction| {
+            (derive_seed(*seed, &format!("bench {}", instruction.id)), instruction.id.as_str())
+        })
         .collect();
     drawn.sort_unstable();
-    drawn.into_iter().take(count).map(|(_, id)| id.to_string()).collect()
+    let drawn = drawn.into_iter().take(count).map(|(_, id)| id.to_string());
+    named.into_iter().map(|instruction| instruction.id.clone()).chain(drawn).collect()
 }
 
 /// Distributes the drafts over the files.

@@ -61,7 +61,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 2)]
     retries: usize,
     /// Maximum number of new tokens of an answer
-    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(long, value_name = "N", default_value_t = 1024)]
     max_tokens: usize,
     /// Divides the logits; 0 takes the most likely token
     #[arg(long, default_value_t = 1.0)]
@@ -72,7 +72,13 @@ pub struct Args {
     /// Seed of the run
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Share of the instructions that become bench rows and not training rows
+    /// Preference sets of an instruction, each with a system message and a response: 1 to 3
+    #[arg(long, value_name = "N", default_value_t = Construction::MOST_SETS as u64, value_parser = clap::value_parser!(u64).range(1..=Construction::MOST_SETS as u64))]
+    sets: u64,
+    /// File of instructions that all become bench rows, such as those of other benchmarks
+    #[arg(long, value_name = "F")]
+    bench_instructions: Option<PathBuf>,
+    /// Share of the other instructions that become bench rows and not training rows
     #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     bench_share: f64,
     /// Layout of the results: jsonl or parquet
@@ -88,11 +94,22 @@ pub struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
-    let construction = construction(args)?;
+    let mut construction = construction(args)?;
     let mut skipped = Skipped::default();
     let skip = args.skip_bad_rows.then_some(&mut skipped);
-    let instructions =
+    let mut instructions =
         read_instructions(&args.instructions, &args.read.resolve()?, args.limit, skip).bad_input()?;
+    if let Some(path) = &args.bench_instructions {
+        let skip = args.skip_bad_rows.then_some(&mut skipped);
+        let mut bench = read_instructions(path, &args.read.resolve()?, None, skip).bad_input()?;
+        for instruction in &mut bench {
+            // Both files may number their rows.
+            instruction.id = format!("bench-{}", instruction.id);
+            construction.bench_ids.insert(instruction.id.clone());
+        }
+        // First, so that of an instruction in both files the one in the training rows is left out.
+        instructions.splice(0..0, bench);
+    }
     warn("construct", &skipped);
     if instructions.is_empty() {
         return Err(CommandError::bad_input(format!("{}: no instructions", args.instructions.display())));
@@ -142,6 +159,7 @@ fn construction(args: &Args) -> Result<Construction, CommandError> {
     construction.seed = args.seed;
     construction.retries = args.retries;
     construction.bench_share = args.bench_share;
+    construction.sets = args.sets as usize;
     if !(0.0..=1.0).contains(&args.bench_share) {
         return Err(CommandError::bad_input(format!(
             "--bench-share is {}: expected a number from 0 to 1",

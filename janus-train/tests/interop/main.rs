@@ -4,6 +4,8 @@
 //! `cargo test --workspace --test interop`.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+mod templates;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,7 +18,8 @@ use janus_infer::{LogitsWanted, Model, ModelConfig, SequenceInput};
 use janus_train::{Batch, Decoder, Length, Reward, Sft, TokenRow, TrainConfig, Trainer};
 use rand::Rng;
 use serde::Deserialize;
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 /// The output of the script.
 #[derive(Deserialize)]
@@ -27,15 +30,20 @@ struct Answer {
 }
 
 fn transformers(folder: &Path, rows: &[TokenRow], conversations: &[Vec<Message>]) -> Answer {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/logits.py");
+    let rows: Vec<_> = rows.iter().map(|row| &row.ids).collect();
+    python("logits.py", &[folder], &json!({ "rows": rows, "conversations": conversations }))
+}
+
+/// What a script of this folder prints, given JSON.
+fn python<T: DeserializeOwned>(script: &str, arguments: &[&Path], request: &Value) -> T {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop").join(script);
     let mut child = Command::new("python3")
         .arg(script)
-        .arg(folder)
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let request = json!({ "rows": rows.iter().map(|row| &row.ids).collect::<Vec<_>>(), "conversations": conversations });
     child.stdin.take().unwrap().write_all(request.to_string().as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());

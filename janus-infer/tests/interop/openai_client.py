@@ -104,6 +104,31 @@ pieces = client.completions.create(model=MODEL, prompt="Once upon a time", max_t
 check("streamed", "".join(piece.choices[0].text for piece in pieces) == text.choices[0].text)
 check("of token ids", client.completions.create(model=MODEL, prompt=[1, 2, 3], max_tokens=2).usage.prompt_tokens == 3)
 
+# Fields of vLLM and OpenAI that change what is sampled.
+
+
+def greedy(**fields):
+    answer = client.chat.completions.create(**dict(common, temperature=0, max_tokens=6) | fields)
+    return answer.choices[0].message.content, answer.choices[0].finish_reason, answer.usage.completion_tokens
+
+
+biased = {"300": 100}
+repeated, reason, count = greedy(logit_bias=biased)
+check("logit_bias", (reason, count) == ("length", 6) and repeated == repeated[: len(repeated) // 6] * 6, repeated)
+check("stop_token_ids", greedy(logit_bias=biased, extra_body={"stop_token_ids": [300]}) == ("", "stop", 1))
+held = greedy(logit_bias=biased, extra_body={"stop_token_ids": [300], "min_tokens": 3})
+check("min_tokens", held[1:] == ("stop", 4), held)
+check("ignore_eos", greedy(max_tokens=60, extra_body={"ignore_eos": True})[1:] == ("length", 60))
+check("frequency_penalty", len(set(greedy(logit_bias={"300": 40, "301": 40}, frequency_penalty=2, max_tokens=12)[0])) > len(set(repeated)))
+check("presence_penalty", greedy(logit_bias={"300": 30}, presence_penalty=2)[2] == 6)
+echoed = client.completions.create(model=MODEL, prompt="Once upon a time", max_tokens=12, temperature=0, echo=True)
+check("echo", echoed.choices[0].text == "Once upon a time" + text.choices[0].text, echoed.choices[0].text)
+counted = MESSAGES[1:] + [{"role": "assistant", "content": "The capital of France is"}]
+continued = client.chat.completions.create(model=MODEL, messages=counted, max_tokens=6, temperature=0, extra_body={"continue_final_message": True, "add_generation_prompt": False})
+check("continue_final_message", "Paris" in continued.choices[0].message.content, continued.choices[0].message.content)
+refused("guided_json", openai.BadRequestError, 400, "guided_json", extra_body={"guided_json": {"type": "object"}})
+refused("tools", openai.BadRequestError, 400, "tools", tools=[{"type": "function", "function": {"name": "f", "parameters": {}}}])
+
 # Extensions.
 preferred = client.chat.completions.create(
     model=MODEL, messages=MESSAGES[1:], max_tokens=24, seed=1, extra_body={"preferences": PREFERENCES}

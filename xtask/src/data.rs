@@ -5,6 +5,7 @@ mod construct;
 mod fetch;
 mod inspect;
 mod make;
+mod pool;
 
 use std::path::PathBuf;
 
@@ -37,6 +38,7 @@ enum Work {
     Dedup(make::DedupArgs),
     Contamination(check::ContaminationArgs),
     Mix(make::MixArgs),
+    BenchPool(pool::Args),
     Construct(Box<construct::Args>),
     Pack(make::PackArgs),
 }
@@ -52,6 +54,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
         Work::Dedup(args) => make::dedup(args),
         Work::Contamination(args) => check::contamination(args),
         Work::Mix(args) => make::mix(args),
+        Work::BenchPool(args) => pool::run(args),
         Work::Construct(args) => construct::run(args),
         Work::Pack(args) => make::pack(args),
     }

@@ -201,6 +201,32 @@ fn a_dry_run_of_construct_counts_the_requests() {
 }
 
 #[test]
+fn a_bench_pool_takes_an_instruction_from_the_first_set_that_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, rows: &[Value]| write_all(folder.path().join(name), rows).unwrap();
+    write("koala.jsonl", &[json!({ "prompt": "Why is the sky blue?" }), json!({ "prompt": "What is tea?" })]);
+    write(
+        "mt.jsonl",
+        &[
+            json!({ "question_id": 1, "category": "a", "turns": ["why is  the sky blue?", "And?"] }),
+            json!({ "question_id": 2, "category": "a", "turns": ["Name a lake.", "And?"] }),
+        ],
+    );
+    let sets =
+        ["bench-pool", "--set", "koala=koala.jsonl", "--set", "mt-bench=mt.jsonl", "--out", "pool.jsonl"];
+    let report = done(folder.path(), &sets);
+    assert_eq!((&report["rows"], &report["pool"]), (&json!(3), &json!(3)));
+    assert_eq!(
+        report["sets"][1],
+        json!({ "set": "mt-bench", "counts": { "given": 2, "repeated": 0, "taken": 1, "kept": 1 } })
+    );
+    let rows: Vec<Value> = read_all(folder.path().join("pool.jsonl")).unwrap();
+    let lake = rows.iter().find(|row| row["prompt"] == "Name a lake.").unwrap();
+    assert_eq!(lake["main_source"], "mt-bench");
+    assert_eq!(done(folder.path(), &[&sets[..], &["--limit", "2"]].concat())["rows"], 2);
+}
+
+#[test]
 fn mini_is_written_the_same_each_time_in_both_formats() {
     let folder = tempfile::tempdir().unwrap();
     let build = |out: &str, more: &[&str]| {

@@ -43,7 +43,7 @@ impl Group {
     /// The group of a row by its `source`. The bench names four of the sets in lower case. Rows of FLASK
     /// have one of 122 names instead, the task that FLASK took them from; two of these are spelled
     /// `Self-instruct` and `Koala`.
-    fn of(source: &str) -> Self {
+    pub fn of(source: &str) -> Self {
         match source {
             "alpaca_eval" | "alpaca-eval" | "alpacaeval" | "mf-AlpacaEval" => Self::AlpacaEval,
             "koala" | "koala_test_set" | "mf-Koala" => Self::Koala,

@@ -411,6 +411,62 @@ fn a_file_without_the_epsilon_of_its_norms_is_refused() {
     assert!(error.contains("metadata llama.attention.layer_norm_rms_epsilon: it is missing"), "{error}");
 }
 
+/// A model with biases or experts, or with scaled logits, gave the words of a model without them.
+#[test]
+fn metadata_and_tensors_that_may_change_answers_are_refused_by_name() {
+    let of =
+        |extra: (&str, Value)| open("model.gguf", &gguf(&[extra], &[])).and_then(|weights| weights.config());
+    let (yes, no) = ((7, vec![1]), (7, vec![0]));
+    for (key, value) in [
+        ("llama.attention.causal", no.clone()),
+        ("llama.attention.clamp_kqv", float(8.0)),
+        ("llama.attention.max_alibi_bias", float(8.0)),
+        ("llama.attention.scale", float(0.0078)),
+        ("llama.attention.sliding_window", number(32)),
+        ("llama.attention.value_length", number(4)),
+        ("llama.attn_logit_softcapping", float(50.0)),
+        ("llama.embedding_scale", float(12.0)),
+        ("llama.expert_count", number(8)),
+        ("llama.expert_used_count", number(2)),
+        ("llama.final_logit_softcapping", float(30.0)),
+        ("llama.logit_scale", float(0.0625)),
+        ("llama.pooling_type", number(3)),
+        ("llama.residual_scale", float(0.22)),
+        ("llama.rope.scale_linear", float(4.0)),
+        ("llama.rope.scaling.attn_factor", float(1.2)),
+        ("llama.use_parallel_residual", yes.clone()),
+        ("general.type", text("adapter")),
+        ("split.count", number(2)),
+        ("tokenizer.ggml.add_eos_token", yes.clone()),
+        ("tokenizer.ggml.remove_extra_whitespaces", yes.clone()),
+    ] {
+        let error = of((key, value)).err().unwrap_or_else(|| panic!("{key} was ignored")).to_string();
+        assert!(error.contains(key), "{error}");
+    }
+    for (key, value) in [
+        ("general.name", text("a model")),
+        ("general.type", text("model")),
+        ("llama.expert_count", number(0)),
+        ("llama.logit_scale", float(1.0)),
+        ("llama.rope.scaling.finetuned", yes.clone()),
+        ("quantize.imatrix.file", text("a file")),
+        ("somebody.else", text("anything")),
+        ("tokenizer.ggml.add_bos_token", yes),
+        ("tokenizer.ggml.add_eos_token", no),
+        ("tokenizer.ggml.fim_pre_token_id", number(3)),
+    ] {
+        of((key, value)).unwrap_or_else(|error| panic!("{key}: {error}"));
+    }
+    let names: [&'static str; 4] =
+        ["blk.0.attn_q.bias", "blk.0.ffn_gate_inp.weight", "output.bias", "rope_factors_long.weight"];
+    for name in names {
+        let opened = open("model.gguf", &gguf(&[], &[(name, vec![16], 0, 0)])).unwrap();
+        let config = janus_infer::ConfigFile::new(opened.config().unwrap());
+        let error = opened.check_all_used(&config).unwrap_err();
+        assert!(matches!(&error, Error::UnusedTensors { name: found, .. } if found == name), "{error}");
+    }
+}
+
 #[test]
 fn rope_scaling_is_read_and_checked() {
     const FACTORS: &str = "rope_freqs.weight";

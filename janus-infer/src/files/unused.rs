@@ -168,6 +168,8 @@ pub(super) fn check_metadata(file: &GgufFile, head_dim: usize) -> Result<()> {
         let refused = match key.as_str() {
             // A LoRA adapter or the projector of another modality, instead of a model.
             "general.type" => value.to_string().is_ok_and(|kind| kind != "model"),
+            // False for a model that reads in both directions.
+            "llama.attention.causal" => !matches!(value, GgufValue::Bool(true)),
             "llama.attention.value_length" => value.to_u64().ok() != Some(head_dim as u64),
             key if KNOWN.contains(&key) => false,
             key => INTERPRETED.iter().any(|start| key.starts_with(start)) && !switched_off(value),

@@ -118,8 +118,8 @@ impl ChatTemplate {
     }
 
     /// [`jinja`](Self::jinja) for programs that tokenise the rendered text as a whole, where this crate
-    /// tokenises segment by segment. A SentencePiece tokenizer puts a space before each segment; where it puts
-    /// none within a whole text, the template writes it: before an answer, which follows other text, and
+    /// tokenises segment by segment. A SentencePiece tokenizer puts a space before each segment; where it
+    /// puts none within a whole text, the template writes it: before an answer, which follows other text, and
     /// after a special token.
     pub fn jinja_for(self, spaces: JinjaSpaces) -> String {
         let mut text = self.jinja().to_string();

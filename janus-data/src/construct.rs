@@ -147,8 +147,8 @@ impl Construction {
     ///
     /// # Errors
     /// [`Error::Journal`](crate::Error::Journal) or [`Error::Io`](crate::Error::Io) of the journals,
-    /// [`Error::Domain`](crate::Error::Domain) for sampling parameters out of range. A model failure is not an error: the
-    /// request is counted as rejected, and the next run sends it again.
+    /// [`Error::Domain`](crate::Error::Domain) for sampling parameters out of range. A model failure is not
+    /// an error: the request is counted as rejected, and the next run sends it again.
     pub fn run(
         &self,
         model: &dyn ChatModel,

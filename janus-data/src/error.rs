@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 /// An error of this crate. Each variant carries what was found and where.
 ///
 /// An error of another library is a variant's `cause`: it is part of the text, and not the
-/// [`source`](std::error::Error::source). An error of the code of a stage is the source, and not part of the text. So a
-/// chain of errors repeats nothing.
+/// [`source`](std::error::Error::source). An error of the code of a stage is the source, and not part of the
+/// text. So a chain of errors repeats nothing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

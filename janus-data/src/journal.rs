@@ -81,8 +81,8 @@ impl Journal {
     /// created, with the folder that it lies in. A last line that a kill cut in half is dropped.
     ///
     /// # Errors
-    /// [`Error::Journal`] if the answers belong to another header, if another process holds the journal, or if the file is
-    /// not a journal; [`Error::Io`].
+    /// [`Error::Journal`] if the answers belong to another header, if another process holds the journal, or
+    /// if the file is not a journal; [`Error::Io`].
     pub fn open(path: impl Into<PathBuf>, header: &Map<String, Value>) -> Result<Self> {
         Self::begin(path.into(), header, false, |line| Ok(line.into()))
     }
@@ -152,7 +152,8 @@ impl<E> Journal<E> {
     /// Appends the entry of an answer, an object with its `id`.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be written; [`Error::Encode`] for an entry that could not be read back, which is not written.
+    /// [`Error::Io`] if it cannot be written; [`Error::Encode`] for an entry that could not be read back,
+    /// which is not written.
     pub fn append(&mut self, id: &str, row: &Value) -> Result<()> {
         let line = row.to_string();
         let entry = (self.read)(&line).map_err(|(field, problem)| Error::Encode {

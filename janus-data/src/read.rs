@@ -44,8 +44,8 @@ pub(crate) use row::{Fault, decode};
 /// any layout.
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be opened, [`Error::UnknownExtension`], [`Error::Parquet`] or [`Error::Arrow`] for
-/// a file that does not have its format, [`Error::Row`] for an invalid CSV header.
+/// [`Error::Io`] if the file cannot be opened, [`Error::UnknownExtension`], [`Error::Parquet`] or
+/// [`Error::Arrow`] for a file that does not have its format, [`Error::Row`] for an invalid CSV header.
 ///
 /// ```
 /// use janus_core::SftRecord;

@@ -177,8 +177,8 @@ impl RunFolder {
     /// outputs. `work` may fail with any error.
     ///
     /// # Errors
-    /// [`Error::Stage`] names the stage; its source is the error of `work`, [`Error::StageInput`] for an input that
-    /// cannot be read, or an error of the stage's own files.
+    /// [`Error::Stage`] names the stage; its source is the error of `work`, [`Error::StageInput`] for an
+    /// input that cannot be read, or an error of the stage's own files.
     pub fn stage<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
         &mut self,
         name: &str,

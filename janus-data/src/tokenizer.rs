@@ -69,8 +69,8 @@ impl Tokenizer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::VocabularyTooSmall`], [`Error::SpecialToken`] for one that is empty, repeated, or spelt like a
-    /// token of text.
+    /// [`Error::VocabularyTooSmall`], [`Error::SpecialToken`] for one that is empty, repeated, or spelt like
+    /// a token of text.
     pub fn train<'a>(
         texts: impl Iterator<Item = &'a str>,
         vocab_size: usize,
@@ -151,8 +151,8 @@ impl Tokenizer {
         ids(&self.text_only, text)
     }
 
-    /// [`Tokenizer::encode`] for many texts in parallel, with the batches of the `tokenizers` library. All results are held in
-    /// memory.
+    /// [`Tokenizer::encode`] for many texts in parallel, with the batches of the `tokenizers` library. All
+    /// results are held in memory.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] if the model cannot encode a text.

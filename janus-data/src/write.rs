@@ -152,8 +152,8 @@ impl<T: Serialize> Writer<T> {
     /// Adds a row.
     ///
     /// # Errors
-    /// [`Error::Encode`] for a row that the format cannot represent, or, in a format with fixed columns, for a field that the first
-    /// rows of the file do not have; [`Error::Io`].
+    /// [`Error::Encode`] for a row that the format cannot represent, or, in a format with fixed columns, for
+    /// a field that the first rows of the file do not have; [`Error::Io`].
     pub fn write(&mut self, row: T) -> Result<()> {
         if let Sink::Columns(columns) = &mut self.sink {
             self.rows += 1;

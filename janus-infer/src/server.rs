@@ -14,8 +14,8 @@
 //!   same answer, streamed or not and whatever else is in the batch; without one, each request is
 //!   sampled anew.
 //! * Special tokens may be written in a completion's prompt. The only one that is added is the one that the
-//!   model was trained with before every text, such as `<s>`. The prompt may be a list: choice `p · n + s` is sample s of prompt p, the same as if the prompt were sent
-//!   alone.
+//!   model was trained with before every text, such as `<s>`. The prompt may be a list: choice `p · n + s` is
+//!   sample s of prompt p, the same as if the prompt were sent alone.
 //!
 //! One thread runs the engine, another all connections. Limits apply to the number of requests that wait
 //! or run, to the size of bodies, to the number of connections, and to the time that a client may take

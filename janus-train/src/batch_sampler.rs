@@ -30,7 +30,8 @@ impl BatchSampler {
     /// A sampler for examples of these lengths, in micro-batches of at most `capacity` tokens.
     ///
     /// # Errors
-    /// [`Error::NoRows`]; [`Error::TooLong`] with the index, in `lengths`, of the first example that does not fit.
+    /// [`Error::NoRows`]; [`Error::TooLong`] with the index, in `lengths`, of the first example that does not
+    /// fit.
     pub fn new(seed: u64, capacity: usize, lengths: Vec<usize>) -> Result<Self> {
         if lengths.is_empty() {
             return Err(Error::NoRows);

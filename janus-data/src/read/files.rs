@@ -11,8 +11,8 @@ use crate::{Error, Result};
 /// these characters is returned as it is, even if there is no such file.
 ///
 /// # Errors
-/// [`Error::Pattern`] for an invalid pattern, [`Error::NoMatch`] for one that matches nothing, [`Error::Io`] for a folder that
-/// cannot be read.
+/// [`Error::Pattern`] for an invalid pattern, [`Error::NoMatch`] for one that matches nothing, [`Error::Io`]
+/// for a folder that cannot be read.
 pub fn paths(pattern: &str) -> Result<Vec<PathBuf>> {
     // An existing file whose name contains these characters is meant literally.
     if !pattern.contains(['*', '?', '[']) || std::path::Path::new(pattern).exists() {

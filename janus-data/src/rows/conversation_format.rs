@@ -10,8 +10,8 @@ use crate::{Result, Tokenizer};
 ///
 /// The ids of a prompt are the first ids of every conversation that continues it.
 pub trait ConversationFormat: Sync {
-    /// The ids of a conversation. The loss mask covers the messages of the assistant for whose index `in_loss`
-    /// is true, each with the token that ends it.
+    /// The ids of a conversation. The loss mask covers the messages of the assistant for whose index
+    /// `in_loss` is true, each with the token that ends it.
     ///
     /// # Errors
     /// A conversation that the format refuses, or whose prompts are not its first ids

@@ -40,7 +40,8 @@ pub struct PackedRow {
 /// ```
 ///
 /// # Errors
-/// [`Error::RowTooLong`], [`Error::RowShape`] for a row that is empty or whose loss mask has another length than its ids.
+/// [`Error::RowTooLong`], [`Error::RowShape`] for a row that is empty or whose loss mask has another length
+/// than its ids.
 pub fn pack(rows: &[TokenRow], capacity: usize) -> Result<Vec<PackedRow>> {
     // Offsets are `u32`.
     let capacity = capacity.min(u32::MAX as usize);

@@ -97,8 +97,8 @@ impl Tokenizer {
 }
 
 /// Tokenises the chosen and the rejected conversation of each pair into two complete token rows, for
-/// [`TokenWriter::of_pairs`](crate::TokenWriter::of_pairs). It uses all threads of rayon, keeps the order, and holds a few
-/// hundred pairs in memory.
+/// [`TokenWriter::of_pairs`](crate::TokenWriter::of_pairs). It uses all threads of rayon, keeps the order,
+/// and holds a few hundred pairs in memory.
 ///
 /// # Errors
 /// The stream contains the errors of `pairs` unchanged, and those of [`Tokenizer::pairs`] at the position of
@@ -151,8 +151,8 @@ impl PairFile {
     /// Opens the pairs of a token file; every row is read once.
     ///
     /// # Errors
-    /// [`Error::TokenFile`] for a file whose rows are not pairs, [`Error::NothingTrained`] in [`Error::AtRow`] for a row whose loss mask
-    /// is all false, [`Error::Io`].
+    /// [`Error::TokenFile`] for a file whose rows are not pairs, [`Error::NothingTrained`] in
+    /// [`Error::AtRow`] for a row whose loss mask is all false, [`Error::Io`].
     pub fn new(file: TokenFile, max_tokens: usize) -> Result<Self> {
         if !file.info().pairs {
             return Err(Error::TokenFile { path: file.path().into(), problem: TokenFileProblem::NoPairs });

@@ -159,8 +159,8 @@ impl TokenWriter {
     /// Adds a row.
     ///
     /// # Errors
-    /// [`Error::RowShape`] for a row without ids or with a loss mask of another length, [`Error::TokenId`] for an id of 2^31 or more,
-    /// [`Error::Io`].
+    /// [`Error::RowShape`] for a row without ids or with a loss mask of another length, [`Error::TokenId`]
+    /// for an id of 2^31 or more, [`Error::Io`].
     pub fn write(&mut self, row: &TokenRow) -> Result<()> {
         if row.ids.is_empty() || row.ids.len() != row.loss_mask.len() {
             return Err(Error::RowShape {

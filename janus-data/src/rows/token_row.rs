@@ -87,8 +87,8 @@ impl Tokenizer {
         template.row(self, messages, &|_| true)?.checked()
     }
 
-    /// [`Tokenizer::conversation`] with loss on some of the assistant's messages only: those that `loss` names, without those that
-    /// the conversation excludes.
+    /// [`Tokenizer::conversation`] with loss on some of the assistant's messages only: those that `loss`
+    /// names, without those that the conversation excludes.
     ///
     /// ```
     /// use janus_core::{ChatTemplate::ChatMl, Message};

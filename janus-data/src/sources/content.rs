@@ -235,7 +235,8 @@ impl Comparison {
     /// Compares two conversations that differ only in their last message, the assistant's.
     ///
     /// # Errors
-    /// [`RowError`] if one is empty, ends with another role, or differs from the other before its last message.
+    /// [`RowError`] if one is empty, ends with another role, or differs from the other before its last
+    /// message.
     pub fn of(mut chosen: Vec<Message>, mut rejected: Vec<Message>) -> Result<Self, RowError> {
         let (Some(better), Some(worse)) = (chosen.pop(), rejected.pop()) else {
             return Err(RowError::mismatch("chosen", "a conversation", "no message"));

@@ -205,7 +205,8 @@ impl<'a> Fields<'a> {
     /// false.
     ///
     /// # Errors
-    /// [`RowError`] for a weight that is neither 0 nor 1, or that gives loss to a message that is not the assistant's.
+    /// [`RowError`] for a weight that is neither 0 nor 1, or that gives loss to a message that is not the
+    /// assistant's.
     pub fn without_loss(self, name: &str) -> Result<Vec<usize>, RowError> {
         let mut without_loss = Vec::new();
         for (at, (value, message)) in self.list(name)?.iter().zip(self.messages(name)?).enumerate() {

@@ -76,9 +76,10 @@ pub struct ConfigFile {
     /// `value_head_prefix`: the name of the value head among the weights, without `.weight`, as OpenRLHF
     /// writes it.
     pub value_head_prefix: Option<String>,
-    /// The keys that this crate does not interpret, in their order: `pad_token_id`, `use_cache`, ... One
-    /// that may change answers, such as `logit_scale`, is refused when the file is read. A model that was read and fine-tuned is written with them. `quantization_config`,
-    /// `compression_config` and `auto_map` are dropped: they describe files that are not written.
+    /// The keys that this crate does not interpret, in their order: `pad_token_id`, `use_cache`, ... One that
+    /// may change answers, such as `logit_scale`, is refused when the file is read. A model that was read and
+    /// fine-tuned is written with them. `quantization_config`, `compression_config` and `auto_map` are
+    /// dropped: they describe files that are not written.
     pub other: Map<String, Value>,
 }
 

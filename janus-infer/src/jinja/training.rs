@@ -22,8 +22,8 @@ pub(super) fn mark(state: &State<'_, '_>, text: String) -> String {
     if marks { format!("{BEGIN}{text}{END}") } else { text }
 }
 
-/// Replaces the tags `generation` and `endgeneration`, with the whitespace control that they have, by a filter
-/// block.
+/// Replaces the tags `generation` and `endgeneration`, with the whitespace control that they have, by a
+/// filter block.
 pub(super) fn generation_as_filter(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
@@ -76,8 +76,8 @@ impl JinjaTemplate {
 }
 
 impl ConversationFormat for JinjaTemplate {
-    /// The loss of an answer begins where the ids of its prompt end, and ends with its end token, or else where
-    /// the template goes on to the next message.
+    /// The loss of an answer begins where the ids of its prompt end, and ends with its end token, or else
+    /// where the template goes on to the next message.
     fn row(
         &self,
         tokenizer: &Tokenizer,

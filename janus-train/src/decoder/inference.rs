@@ -25,7 +25,8 @@ impl Decoder {
     /// and load its folder.
     ///
     /// # Errors
-    /// [`Error::NoHead`](crate::Error::NoHead) for a reward model without a language-model head; if candle fails.
+    /// [`Error::NoHead`](crate::Error::NoHead) for a reward model without a language-model head; if candle
+    /// fails.
     pub fn to_model(&self) -> Result<Model> {
         self.head()?;
         let merged = self.detached()?.merged()?;

@@ -44,7 +44,8 @@ impl Decoder {
     /// differentiable.
     ///
     /// # Errors
-    /// [`Error::NoHead`] without a value head, [`Error::Batch`] for an empty document; as [`hidden`](Self::hidden).
+    /// [`Error::NoHead`] without a value head, [`Error::Batch`] for an empty document; as
+    /// [`hidden`](Self::hidden).
     pub fn values(&self, batch: &Batch) -> Result<Tensor> {
         self.values_of(&self.hidden(batch)?, batch)
     }

@@ -22,7 +22,8 @@ impl Reference {
     /// supervised tokens: `[documents]`, in f32, on `device`.
     ///
     /// # Errors
-    /// [`Error::NoReference`] for a document whose log-probability is not stored; if the model cannot compute it.
+    /// [`Error::NoReference`] for a document whose log-probability is not stored; if the model cannot compute
+    /// it.
     pub fn logprobs(&self, micro_batch: &MicroBatch, device: &Device) -> Result<Tensor> {
         let batch = &micro_batch.batch;
         Ok(match self {

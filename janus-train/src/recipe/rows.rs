@@ -85,8 +85,8 @@ struct DataFiles {
 }
 
 impl DataFiles {
-    /// An error about some rows: in their file, with their numbers there, if they are in one file; else with the
-    /// numbers over all files.
+    /// An error about some rows: in their file, with their numbers there, if they are in one file; else with
+    /// the numbers over all files.
     fn error(&self, mut rows: Vec<usize>, error: impl FnOnce(Vec<usize>) -> Error) -> Error {
         let file_of = |row: &usize| self.files.iter().rposition(|(_, before)| before < row);
         let first = rows.first().and_then(file_of);
@@ -121,7 +121,8 @@ impl Recipe {
     /// Reads and tokenises the data.
     ///
     /// # Errors
-    /// [`Error::Data`] and [`Error::InData`], which name the file and the row; [`Error::NoneLeft`], [`Error::AllHeldOut`].
+    /// [`Error::Data`] and [`Error::InData`], which name the file and the row; [`Error::NoneLeft`],
+    /// [`Error::AllHeldOut`].
     pub fn rows(&self, tokenizer: &Tokenizer) -> Result<Rows> {
         let path = &self.data.path;
         let mut notes = Vec::new();

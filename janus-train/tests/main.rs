@@ -6,6 +6,7 @@ mod bf16;
 mod checkpoints;
 mod data_files;
 mod dataset;
+mod dialogues;
 mod first_format;
 #[path = "golden/main.rs"]
 mod golden;

@@ -103,6 +103,8 @@ pub struct Construction {
     pub bench_share: f64,
     /// Ids of instructions that become bench rows too, such as those of other benchmarks.
     pub bench_ids: HashSet<String>,
+    /// The address of the API that answers, if one does: two APIs with one model's name share no answers.
+    pub endpoint: Option<String>,
     /// Where the examples in prompts come from.
     pub tree: Taxonomy,
 }
@@ -117,6 +119,7 @@ impl Default for Construction {
             sets: Self::MOST_SETS,
             bench_share: 0.1,
             bench_ids: HashSet::new(),
+            endpoint: None,
             tree: seed_tree(),
         }
     }

@@ -62,7 +62,11 @@ impl<'a> Run<'a> {
         item: impl Fn(usize) -> Item<'q, T>,
     ) -> Result<Vec<Option<T>>> {
         let Construction { seed, retries, ref sampling, .. } = *self.construction;
-        let journal = CallJournal::open(self.folder.join(format!("{}.journal", step.as_str())))?;
+        let mut journal = CallJournal::open(self.folder.join(format!("{}.journal", step.as_str())))?;
+        if let Some(endpoint) = &self.construction.endpoint {
+            // Older journals do not store the address: their answers are used too.
+            journal = journal.of_endpoint(endpoint.as_str()).or_untagged();
+        }
         let model = Journaled::new(self.model, &journal);
         let mut sampling = SamplingParams { n: 1, logprobs: false, ..sampling.clone() };
         sampling.max_tokens = sampling.max_tokens.min(step.token_limit());

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use janus_data::Tokenizer;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::config_file::parse;
 use super::gguf::{self, GgufFile, is_gguf};
@@ -216,9 +216,10 @@ impl ModelFolder {
             }
             #[cfg(feature = "jinja")]
             Template::Jinja(template) => {
-                let tokens = template.tokens().iter().map(|(name, token)| (name.clone(), json!(token)));
+                let tokens =
+                    template.tokens().iter().map(|(name, token)| (name.clone(), Value::from(token.as_str())));
                 config.extend(tokens);
-                config.insert("chat_template".into(), json!(template.source()));
+                config.insert("chat_template".into(), template.source().into());
             }
         }
         tokenizer.save(self.file(TOKENIZER))?;

@@ -8,7 +8,7 @@ use janus_data::Skipped;
 use janus_data::construct::{Construction, CostEstimate, OutputFormat, Quality, Step};
 use janus_data::instructions::read_instructions;
 use janus_data::progress::{Progress, Unit};
-use janus_infer::remote::{Endpoint, Prices};
+use janus_infer::remote::{Endpoint, Prices, RemoteModel};
 use serde_json::{Value, json};
 
 use super::{ReadArgs, warn};
@@ -122,6 +122,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     } else {
         None
     };
+    construction.endpoint = remote.as_ref().map(RemoteModel::address);
     let local;
     let model: &dyn ChatModel = if let Some(remote) = &remote {
         let CostEstimate { requests, prompt_tokens, completion_tokens, .. } =

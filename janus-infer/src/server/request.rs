@@ -82,6 +82,8 @@ pub(super) enum Delivery {
 pub(super) struct ServedModel<'a> {
     pub model: &'a str,
     pub context: usize,
+    /// Number of tokens of the model.
+    pub vocab: usize,
     pub has_reward: bool,
     /// The values of missing fields.
     pub defaults: &'a SamplingParams,

@@ -56,6 +56,7 @@ impl State {
         ServedModel {
             model: self.engine.name(),
             context: self.engine.context(),
+            vocab: self.engine.model().config().vocab_size,
             has_reward: self.reward.is_some(),
             defaults: &self.options.sampling,
         }

@@ -146,7 +146,8 @@ mod tests {
     #[test]
     fn a_list_in_the_place_of_an_object_is_refused_by_name() {
         let defaults = SamplingParams::default();
-        let served = ServedModel { model: "m", context: 64, has_reward: false, defaults: &defaults };
+        let served =
+            ServedModel { model: "m", context: 64, vocab: 300, has_reward: false, defaults: &defaults };
         let refused = |body: &str| format!("{:?}", chat(body.as_bytes(), &served).unwrap_err());
         for (body, field) in [
             (r#"{"messages": [["user", "Hi"]]}"#, "messages[0]"),

@@ -118,6 +118,15 @@ impl Shared {
             Error::Sampling { field, .. } => ApiError::field(field, error.to_string()),
             error => ApiError::new(StatusCode::BAD_REQUEST, error.to_string()),
         })?;
+        let (stops, biased) = (&sampling.stop_token_ids, &sampling.logit_bias);
+        for (field, ids) in
+            [("stop_token_ids", stops.clone()), ("logit_bias", biased.keys().copied().collect())]
+        {
+            if let Some(id) = ids.into_iter().find(|id| *id as usize >= served.vocab) {
+                let expected = format!("ids below {}, the number of the model's tokens", served.vocab);
+                return Err(out_of_range(field, id, &expected));
+            }
+        }
         let too_many = |field, got| out_of_range(field, got, &format!("at most {MAX_SAMPLES}"));
         if sampling.n > MAX_SAMPLES {
             return Err(too_many("n", sampling.n));

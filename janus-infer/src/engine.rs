@@ -112,7 +112,11 @@ impl Engine {
             options.template.map_or_else(|| folder.template(&tokenizer), |template| Ok(template.into()))?;
         let model = Model::of_folder(&folder, device)?;
         let name = folder.name().unwrap_or_else(|| "model".into());
-        Ok(Self::new(model, tokenizer, template, options).with_name(name))
+        let mut engine = Self::new(model, tokenizer, template, options).with_name(name);
+        if !folder.adds_bos()? {
+            engine.first_id = None;
+        }
+        Ok(engine)
     }
 
     /// Builds an engine from its parts, with `template` and not [`EngineOptions::template`]. A

@@ -177,6 +177,12 @@ impl ModelFolder {
         }
     }
 
+    /// Whether a text begins with the model's first token: unless a GGUF file says that it does not.
+    pub(crate) fn adds_bos(&self) -> Result<bool> {
+        let stated = self.gguf()?.and_then(|file| file.value("tokenizer.ggml.add_bos_token"));
+        Ok(stated.and_then(|stated| stated.to_bool().ok()).unwrap_or(true))
+    }
+
     /// Writes `config.json`, whole or not at all, into the folder, which is made if need be.
     ///
     /// # Errors

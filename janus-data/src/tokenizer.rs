@@ -201,6 +201,14 @@ impl Tokenizer {
         encode().map_err(|cause| Error::Tokenizer { doing: "encode the text", cause })
     }
 
+    /// The token that the file's post-processor puts before every text, if there is one. This crate does not
+    /// add it: chat templates write their own.
+    pub fn added_first(&self) -> Option<u32> {
+        let ids = |added| Some(self.with_specials.encode_fast("a", added).ok()?.get_ids().to_vec());
+        let (with, without) = (ids(true)?, ids(false)?);
+        (with.len() > without.len() && with.get(1..)?.starts_with(&without)).then(|| with[0])
+    }
+
     /// The ids of a rendered conversation, encoded segment by segment, so that the ids of a prompt are the
     /// first ids of every conversation that continues it.
     ///

@@ -19,7 +19,7 @@ use candle_core::Device;
 use janus_core::{ChatRequest, ChatTemplate, Message, ModelError, SamplingParams};
 use janus_data::Tokenizer;
 
-use crate::{Error, Model, ModelFolder, Result, Template};
+use crate::{Error, Model, ModelFolder, Result, Template, TemplateProblem};
 pub use request::{Event, RequestId, SessionStats};
 pub use session::Session;
 use token_text::TokenTexts;
@@ -103,18 +103,26 @@ impl Engine {
     /// `.gguf` file, which contains all of these.
     ///
     /// # Errors
-    /// [`Error::Template`] if the files have no known chat template and [`EngineOptions::template`] is
-    /// `None`; [`Error::Data`] for the tokenizer; those of [`Model::load`].
+    /// [`Error::Template`] if the files have a chat template that cannot be used and
+    /// [`EngineOptions::template`] is `None` (without any, the engine continues texts and refuses chats);
+    /// [`Error::Data`] for the tokenizer; those of [`Model::load`].
     pub fn load(path: impl AsRef<Path>, device: &Device, options: EngineOptions) -> Result<Self> {
         let folder = ModelFolder::new(path.as_ref());
         let tokenizer = folder.tokenizer()?;
-        let template =
-            options.template.map_or_else(|| folder.template(&tokenizer), |template| Ok(template.into()))?;
+        let template = match options.template {
+            Some(template) => template.into(),
+            None => match folder.template(&tokenizer) {
+                Err(Error::Template { path, problem: TemplateProblem::Missing }) => Template::Absent(path),
+                template => template?,
+            },
+        };
         let model = Model::of_folder(&folder, device)?;
         let name = folder.name().unwrap_or_else(|| "model".into());
         let mut engine = Self::new(model, tokenizer, template, options).with_name(name);
-        if !folder.adds_bos()? {
-            engine.first_id = None;
+        match folder.adds_bos()? {
+            Some(false) => engine.first_id = None,
+            Some(true) => engine.first_id = engine.first_id.or(engine.model.config().bos_token_id),
+            None => {}
         }
         Ok(engine)
     }
@@ -241,8 +249,12 @@ impl Engine {
 }
 
 /// The token that conversations begin with, if it is nowhere else in them: a model is trained with it before
-/// every text. `<s>` is such a token; ChatML's `<|im_start|>`, which begins each turn, is not.
+/// every text. `<s>` is such a token; ChatML's `<|im_start|>`, which begins each turn, is not. A base model has
+/// no conversations: its tokenizer says which token it adds.
 fn first_id(template: &Template, tokenizer: &Tokenizer) -> Option<u32> {
+    if let Template::Absent(_) = template {
+        return tokenizer.added_first();
+    }
     let conversation = [Message::user("a"), Message::assistant("b"), Message::user("c")];
     let ids = template.encode(&conversation, tokenizer).ok()?;
     let (&first, rest) = ids.split_first()?;

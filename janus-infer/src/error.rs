@@ -171,7 +171,7 @@ pub enum Error {
         error: Box<candle_core::Error>,
     },
     /// A model without a usable chat template.
-    #[error("{}: {problem}: choose mistral-instruct or chatml yourself (EngineOptions::template, RewardOptions::template)", path.display())]
+    #[error("{}: {problem}: name the template that the model was trained with, mistral-instruct or chatml", path.display())]
     Template {
         /// The file that should state it.
         path: PathBuf,

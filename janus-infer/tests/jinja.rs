@@ -281,3 +281,42 @@ fn an_engine_uses_its_models_own_template() {
     let error = answers[1].as_ref().unwrap_err().to_string();
     assert!(error.contains("A system message has no place here"), "{error}");
 }
+
+/// It was refused when it loaded, although completions need no template.
+#[test]
+fn a_base_model_continues_texts_and_refuses_chats() {
+    use janus_core::{ChatModel as _, ChatRequest, SamplingParams, TextModel as _, TextRequest};
+    use janus_infer::TextEngine;
+    let folder = folder(&reference(), &serde_json::json!({ "bos_token": "<bos>" }));
+    let load = || Engine::load(folder.path(), &Device::Cpu, EngineOptions::default()).unwrap();
+    let engine = load();
+    assert!(matches!(engine.template(), Template::Absent(_)));
+    let request = ChatRequest::new("a", [Message::user("Hi")]).with_sampling(SamplingParams::greedy(3));
+    let error = engine.generate(&[request])[0].as_ref().unwrap_err().to_string();
+    assert!(error.contains("no chat template: name the template that the model was trained with"), "{error}");
+    let request = TextRequest::new("b", "Hi", SamplingParams::greedy(3));
+    let prompt = |engine: Engine| {
+        let mut tokens = None;
+        let mut keep = |_, answer: Result<Vec<janus_core::Generation>, janus_core::ModelError>| {
+            tokens = Some(answer.unwrap()[0].prompt_tokens);
+        };
+        TextEngine::new(engine).continue_each(std::slice::from_ref(&request), &mut keep);
+        tokens.unwrap()
+    };
+    let plain = prompt(engine);
+    // As the tokenizer's own post-processor says.
+    let path = folder.path().join("tokenizer.json");
+    let mut tokenizer: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let special = tokenizer["added_tokens"][0].clone();
+    tokenizer["post_processor"] = serde_json::json!({
+        "type": "TemplateProcessing",
+        "single": [{ "SpecialToken": { "id": special["content"], "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }],
+        "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 1 } }],
+        "special_tokens": { (special["content"].as_str().unwrap()): { "id": special["content"], "ids": [special["id"]], "tokens": [special["content"]] } },
+    });
+    fs::write(&path, tokenizer.to_string()).unwrap();
+    assert_eq!(prompt(load()), plain + 1);
+    // Without the file of the tokenizer's settings there is no template either.
+    fs::remove_file(folder.path().join("tokenizer_config.json")).unwrap();
+    assert!(matches!(loaded(folder.path()).unwrap(), Template::Absent(_)));
+}

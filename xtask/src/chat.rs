@@ -78,7 +78,7 @@ pub fn run(args: &Args, json: bool) -> Result<Outcome, CommandError> {
     }
     eprintln!("chat: loading {}", args.model.display());
     let device = args.device.open()?;
-    let model = args.engine.load(&args.model, &device)?;
+    let model = args.engine.load_chat(&args.model, &device)?;
     let reward = args.best.load(&device)?;
     // One session for all turns: earlier turns stay in the KV cache and are not prefilled again.
     let mut session = model.session();

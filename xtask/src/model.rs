@@ -58,7 +58,16 @@ impl EngineArgs {
             .map(|(flag, _)| flag)
     }
 
-    /// Loads a local model from a GGUF file or a folder.
+    /// Loads a local model that answers chats: one with a chat template, or with `--template`.
+    pub fn load_chat(&self, path: &Path, device: &Device) -> Result<Engine, CommandError> {
+        let engine = self.load(path, device)?;
+        engine.template().check_present().map_err(|error| {
+            CommandError::bad_input(format!("{error} (--template), or use a model that is tuned for chats"))
+        })?;
+        Ok(engine)
+    }
+
+    /// Loads a local model from a GGUF file or a folder. A base model has no chat template.
     pub fn load(&self, path: &Path, device: &Device) -> Result<Engine, CommandError> {
         janus_infer::FreedMemory::Return.apply_to_process();
         Engine::load(path, device, self.options()?).bad_input()

@@ -135,6 +135,11 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     if let Some(name) = &args.name {
         engine = engine.with_name(name);
     }
+    if engine.template().check_present().is_err() {
+        eprintln!(
+            "serve: the model has no chat template: it completes texts, and chats are refused (--template names one)"
+        );
+    }
     let name = engine.name().to_string();
     let reward = args
         .reward_model

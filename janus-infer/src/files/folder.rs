@@ -177,10 +177,10 @@ impl ModelFolder {
         }
     }
 
-    /// Whether a text begins with the model's first token: unless a GGUF file says that it does not.
-    pub(crate) fn adds_bos(&self) -> Result<bool> {
+    /// Whether a text begins with the model's first token, if a GGUF file says so.
+    pub(crate) fn adds_bos(&self) -> Result<Option<bool>> {
         let stated = self.gguf()?.and_then(|file| file.value("tokenizer.ggml.add_bos_token"));
-        Ok(stated.and_then(|stated| stated.to_bool().ok()).unwrap_or(true))
+        Ok(stated.and_then(|stated| stated.to_bool().ok()))
     }
 
     /// Writes `config.json`, whole or not at all, into the folder, which is made if need be.
@@ -227,6 +227,7 @@ impl ModelFolder {
                 config.extend(tokens);
                 config.insert("chat_template".into(), template.source().into());
             }
+            Template::Absent(_) => {}
         }
         tokenizer.save(self.file(TOKENIZER))?;
         self.write_settings(TOKENIZER_CONFIG, config)?;

@@ -1,7 +1,7 @@
 //! The chat template of a model: one that is built in, or its own in Jinja.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use janus_core::{ChatTemplate, JinjaSpaces, Message};
 use janus_data::{ConversationFormat, TokenRow, Tokenizer};
@@ -51,6 +51,8 @@ pub enum Template {
     /// A model's own template, in Jinja.
     #[cfg(feature = "jinja")]
     Jinja(JinjaTemplate),
+    /// None: a base model, which continues texts. Its files are at this path.
+    Absent(PathBuf),
 }
 
 impl Template {
@@ -78,6 +80,7 @@ impl Template {
             }
             #[cfg(feature = "jinja")]
             Self::Jinja(template) => template.encode(messages, tokenizer),
+            Self::Absent(path) => Err(absent(path)),
         }
     }
 
@@ -94,6 +97,7 @@ impl Template {
             }
             #[cfg(feature = "jinja")]
             Self::Jinja(template) => template.encode_prompt(messages, tokenizer),
+            Self::Absent(path) => Err(absent(path)),
         }
     }
 
@@ -110,15 +114,28 @@ impl Template {
             }
             #[cfg(feature = "jinja")]
             Self::Jinja(template) => template.encode_unfinished(messages, tokenizer),
+            Self::Absent(path) => Err(absent(path)),
         }
     }
 
-    /// The text of the template in Jinja.
+    /// Refuses a model without a template.
+    ///
+    /// # Errors
+    /// [`Error::Template`].
+    pub fn check_present(&self) -> Result<()> {
+        match self {
+            Self::Absent(path) => Err(absent(path)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The text of the template in Jinja; empty for a base model.
     pub fn jinja(&self) -> &str {
         match self {
             Self::Typed(template) => template.jinja(),
             #[cfg(feature = "jinja")]
             Self::Jinja(template) => template.source(),
+            Self::Absent(_) => "",
         }
     }
 
@@ -128,6 +145,7 @@ impl Template {
             Self::Typed(template) => tokenizer.token_id(template.end_of_turn()).into_iter().collect(),
             #[cfg(feature = "jinja")]
             Self::Jinja(template) => template.end_ids(tokenizer),
+            Self::Absent(_) => Vec::new(),
         }
     }
 }
@@ -143,6 +161,7 @@ impl ConversationFormat for Template {
             Self::Typed(template) => template.row(tokenizer, messages, in_loss),
             #[cfg(feature = "jinja")]
             Self::Jinja(template) => template.row(tokenizer, messages, in_loss),
+            Self::Absent(path) => Err(janus_data::Error::Format { cause: absent(path).into() }),
         }
     }
 
@@ -151,6 +170,7 @@ impl ConversationFormat for Template {
             Self::Typed(template) => template.prompt(tokenizer, messages),
             #[cfg(feature = "jinja")]
             Self::Jinja(template) => template.prompt(tokenizer, messages),
+            Self::Absent(path) => Err(janus_data::Error::Format { cause: absent(path).into() }),
         }
     }
 }
@@ -168,9 +188,14 @@ impl From<JinjaTemplate> for Template {
     }
 }
 
+/// The error of a conversation without a template.
+fn absent(path: &Path) -> Error {
+    Error::Template { path: path.into(), problem: TemplateProblem::Missing }
+}
+
 /// The part of `tokenizer_config.json` that is used: `chat_template`, and the special tokens that
 /// templates refer to by name.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct TokenizerConfig {
     #[serde(default)]
     chat_template: Option<TemplateText>,
@@ -212,9 +237,12 @@ fn of_gguf(file: &GgufFile) -> Result<Found> {
 /// `chat_template.jinja` takes precedence over the config, as in transformers.
 fn of_folder(folder: &Path, config: &Path) -> Result<Found> {
     let jinja = folder.join("chat_template.jinja");
-    let text = std::fs::read_to_string(config).map_err(Error::io(config))?;
-    let read: TokenizerConfig =
-        parse(&text).map_err(|problem| Error::Config { path: config.into(), problem })?;
+    let read: TokenizerConfig = if config.exists() {
+        let text = std::fs::read_to_string(config).map_err(Error::io(config))?;
+        parse(&text).map_err(|problem| Error::Config { path: config.into(), problem })?
+    } else {
+        TokenizerConfig::default()
+    };
     let text = if jinja.exists() {
         Some(std::fs::read_to_string(&jinja).map_err(Error::io(&jinja))?)
     } else {

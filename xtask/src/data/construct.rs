@@ -134,7 +134,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
         remote
     } else {
         eprintln!("construct: loading {}", args.model);
-        local = EngineArgs::default().load(args.model.as_ref(), &device::first()?)?;
+        local = EngineArgs::default().load_chat(args.model.as_ref(), &device::first()?)?;
         &local
     };
     let mut shown: BTreeMap<Step, Progress> = BTreeMap::new();

@@ -191,10 +191,10 @@ impl Args {
     /// A local model.
     pub(super) fn load(&self, device: &Device) -> Result<Box<dyn ChatModel>, CommandError> {
         eprintln!("generate: loading {}", self.model);
-        let engine = self.engine.load(self.model.as_ref(), device)?;
+        let path = self.model.as_ref();
         Ok(match self.endpoint() {
-            Endpoint::Completions => Box::new(Continuing(TextEngine::new(engine))),
-            Endpoint::Chat => Box::new(engine),
+            Endpoint::Completions => Box::new(Continuing(TextEngine::new(self.engine.load(path, device)?))),
+            Endpoint::Chat => Box::new(self.engine.load_chat(path, device)?),
         })
     }
 

@@ -20,7 +20,9 @@ use crate::device;
 /// The data is rows in any layout that `data convert` reads: data.layout names it
 /// where the fields do not show it, data.columns maps fields, data.skip_bad_rows
 /// skips and counts bad rows, and data.loss = "last" trains only the assistant's
-/// last message. All turns before an answer are its prompt.
+/// last message. All turns before an answer are its prompt. data.path may be a
+/// pattern of several files. template is mistral-instruct, chatml, or own for that
+/// of the model that training starts from.
 ///
 /// Reads:   RECIPE, and the model folder, tokenizer and data that it names.
 /// Writes:  into the folder of --out: recipe.toml with every resolved value;

@@ -101,8 +101,8 @@ impl RewardEngine {
         let template =
             options.template.map_or_else(|| folder.template(&tokenizer), |template| Ok(template.into()))?;
         let (weights, config) = (folder.weights()?, folder.config()?);
-        weights.check_all_used(&config)?;
         let head = folder.value_head(&config, &weights)?.ok_or_else(|| folder.no_value_head(VALUE_HEAD))?;
+        weights.check_all_used(&config)?;
         let ValueHead { values: head, layout: written_as } = head;
         let scale = config.reward_scale;
         let model = model(config.model, &head, &weights)?;

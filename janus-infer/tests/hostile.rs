@@ -162,6 +162,11 @@ const BLOCKS: [(u32, usize, usize); 9] = [
 /// elements and one key/value head. With a `change`, the header states another type and other dimensions
 /// for a tensor than its bytes have.
 fn small_model(change: Option<(usize, u32, Vec<u64>)>) -> Vec<u8> {
+    small_model_with(change, None)
+}
+
+/// [`small_model`] with one more tensor.
+fn small_model_with(change: Option<(usize, u32, Vec<u64>)>, more: Option<&'static str>) -> Vec<u8> {
     let mut tensors: Vec<Tensor> = vec![
         ("token_embd.weight", vec![256, 4], 12, 0),
         ("output.weight", vec![256, 4], 14, 0),
@@ -176,6 +181,7 @@ fn small_model(change: Option<(usize, u32, Vec<u64>)>) -> Vec<u8> {
         ("blk.0.ffn_up.weight", vec![256, 64], 30, 0),
         ("blk.0.ffn_down.weight", vec![64, 256], 3, 0),
     ];
+    tensors.extend(more.map(|name| (name, vec![32], 0, 0)));
     let mut data = Vec::new();
     for (_, dimensions, kind, offset) in &mut tensors {
         *offset = data.len() as u64;
@@ -460,7 +466,7 @@ fn metadata_and_tensors_that_may_change_answers_are_refused_by_name() {
     let names: [&'static str; 4] =
         ["blk.0.attn_q.bias", "blk.0.ffn_gate_inp.weight", "output.bias", "rope_factors_long.weight"];
     for name in names {
-        let opened = open("model.gguf", &gguf(&[], &[(name, vec![16], 0, 0)])).unwrap();
+        let opened = open("model.gguf", &small_model_with(None, Some(name))).unwrap();
         let config = janus_infer::ConfigFile::new(opened.config().unwrap());
         let error = opened.check_all_used(&config).unwrap_err();
         assert!(matches!(&error, Error::UnusedTensors { name: found, .. } if found == name), "{error}");

@@ -211,7 +211,7 @@ fn shown(value: &GgufValue) -> String {
 }
 
 /// Of the names of a checkpoint's tensors, those that a model of this config does not use.
-pub(super) fn tensors(names: Vec<String>, config: &ConfigFile) -> Vec<String> {
+pub(super) fn tensors(names: &[String], config: &ConfigFile) -> Vec<String> {
     let used: HashSet<String> = config.model.tensors().into_iter().map(|(name, _)| name).collect();
     let head = config.value_head_prefix.as_ref().map(|prefix| format!("{prefix}.weight"));
     let ignored = |name: &str| {
@@ -223,7 +223,7 @@ pub(super) fn tensors(names: Vec<String>, config: &ConfigFile) -> Vec<String> {
             || name.ends_with(".rotary_emb.inv_freq")
             || name == super::gguf::ROPE_FACTORS
     };
-    names.into_iter().filter(|name| !used.contains(name) && !ignored(name)).collect()
+    names.iter().filter(|name| !used.contains(*name) && !ignored(name)).cloned().collect()
 }
 
 #[cfg(test)]
@@ -316,7 +316,7 @@ mod tests {
         let config = ConfigFile::new(ModelConfig::llama(sizes()));
         let mut names: Vec<String> = config.model.tensors().into_iter().map(|(name, _)| name).collect();
         names.push("model.layers.0.self_attn.rotary_emb.inv_freq".into());
-        assert_eq!(tensors(names.clone(), &config), [""; 0]);
+        assert_eq!(tensors(&names, &config), [""; 0]);
         for extra in [
             "model.layers.0.self_attn.q_proj.bias",
             "model.layers.1.self_attn.q_norm.weight",
@@ -329,7 +329,7 @@ mod tests {
             "rope_factors_long.weight",
         ] {
             names.push(extra.into());
-            assert_eq!(tensors(names.clone(), &config), [extra]);
+            assert_eq!(tensors(&names, &config), [extra]);
             names.pop();
         }
     }

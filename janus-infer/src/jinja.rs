@@ -1,6 +1,7 @@
 //! A model's own chat template in Jinja, rendered as transformers renders it.
 
 mod clock;
+mod generation;
 mod json;
 mod methods;
 mod training;
@@ -89,8 +90,8 @@ impl JinjaTemplate {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message).with_source(Refusal))
         });
         environment.add_function("strftime_now", |format: &str| clock::format(format, &Zoned::now()));
-        environment.add_filter(training::FILTER, training::mark);
-        environment.add_template_owned(NAME, training::generation_as_filter(&text))?;
+        environment.add_filter(generation::FILTER, generation::mark);
+        environment.add_template_owned(NAME, generation::as_filter(&text))?;
         Ok(Self { source: source.into(), environment: Arc::new(environment), tokens: BTreeMap::new() })
     }
 
@@ -144,7 +145,7 @@ impl JinjaTemplate {
             ("add_generation_prompt", add_generation_prompt.into()),
             ("tools", Value::from(())),
             ("documents", Value::from(())),
-            (training::MARKS_GENERATION, marks.into()),
+            (generation::MARKS_GENERATION, marks.into()),
         ];
         let tokens = self.tokens.iter().map(|(name, token)| (name.as_str(), Value::from(token.as_str())));
         self.environment.get_template(NAME)?.render(Value::from_pairs(given.into_iter().chain(tokens)))

@@ -309,8 +309,10 @@ impl TryFrom<Raw> for ConfigFile {
         };
         let mut other = raw.other;
         OF_OTHER_FILES.iter().for_each(|key| drop(other.shift_remove(*key)));
-        if let Some(problem) = unused::config_key(&other, &model) {
-            return Err(problem);
+        let slides = model.architecture == Architecture::Mistral && model.sliding_window.is_some();
+        let attention = if slides { "sliding_attention" } else { "full_attention" };
+        if let Some(unused) = unused::config_key(&other, attention) {
+            return Err(ConfigProblem::value(unused.key, unused.value, unused.expected));
         }
         Ok(Self {
             model,

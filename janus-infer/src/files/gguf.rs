@@ -11,7 +11,7 @@ use candle_core::Device;
 use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
 
 use super::extent::{Extent, check_overlaps, check_shape};
-use super::{Bytes, Encoding, Matrix, mapped};
+use super::{Bytes, Encoding, Matrix, mapped, unused};
 use crate::{Architecture, ConfigProblem, Error, FormatProblem, ModelConfig, Result};
 
 pub(super) use rope::FACTORS as ROPE_FACTORS;
@@ -111,7 +111,13 @@ impl GgufFile {
         for end in ["eos", "eot", "eom"] {
             config.add_eos(self.id(&format!("tokenizer.ggml.{end}_token_id"))?);
         }
-        super::unused::check_metadata(self, head_dim)?;
+        let mut entries: Vec<_> = self.content.metadata.iter().collect();
+        entries.sort_by_key(|(key, _)| *key);
+        let unused = entries.into_iter().find_map(|(key, value)| unused::metadata(key, value, head_dim));
+        if let Some(unused) = unused {
+            let problem = FormatProblem::value("it", unused.value, unused.expected);
+            return Err(self.metadata(&unused.key, problem));
+        }
         match config.problem() {
             None => Ok(config),
             Some(problem) => Err(Error::Config { path: self.path.clone(), problem }),
@@ -230,11 +236,6 @@ impl GgufFile {
 
     pub(super) fn has_tensor(&self, stored_name: &str) -> bool {
         self.content.tensor_infos.contains_key(stored_name)
-    }
-
-    /// The keys of the metadata.
-    pub(super) fn keys(&self) -> impl Iterator<Item = &String> {
-        self.content.metadata.keys()
     }
 
     pub(crate) fn value(&self, key: &str) -> Option<&Value> {

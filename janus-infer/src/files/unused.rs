@@ -5,10 +5,6 @@ use std::collections::HashSet;
 use candle_core::quantized::gguf_file::Value as GgufValue;
 use serde_json::{Map, Value};
 
-use super::gguf::GgufFile;
-use super::{Architecture, ConfigFile, ConfigProblem, ModelConfig, VALUE_HEAD};
-use crate::{FormatProblem, Result};
-
 const WHY: &str = "it may change answers, and this version does not know it: such a model cannot be run";
 
 /// Parts of the names of `config.json` keys that change results in some model of the Llama kind: biases,
@@ -71,28 +67,34 @@ const HARMLESS: [&str; 22] = [
 const ACTIVATIONS: [&str; 2] = ["activation_function", "hidden_activation"];
 const PARTS: [&str; 3] = ["audio_config", "text_config", "vision_config"];
 
-/// The first key of a `config.json` that is not interpreted and may change answers.
-pub(super) fn config_key(other: &Map<String, Value>, model: &ModelConfig) -> Option<ConfigProblem> {
-    let unknown = |(key, value): (&String, &Value)| {
-        let key = key.as_str();
-        if HARMLESS.contains(&key) || changes_nothing(value) {
+/// What is stated and not used: the value, and what would be expected.
+pub(super) struct Unused {
+    pub key: String,
+    pub value: String,
+    pub expected: String,
+}
+
+/// The first key of a `config.json` that is not interpreted and may change answers. `attention` is the kind
+/// of all layers in `layer_types`.
+pub(super) fn config_key(other: &Map<String, Value>, attention: &str) -> Option<Unused> {
+    let unused = |(key, value): (&String, &Value)| {
+        if HARMLESS.contains(&key.as_str()) || changes_nothing(value) {
             return None;
         }
         let expected = if key == "layer_types" {
-            let sliding = model.architecture == Architecture::Mistral && model.sliding_window.is_some();
-            let kind = if sliding { "sliding_attention" } else { "full_attention" };
-            let all = value.as_array().is_some_and(|layers| layers.iter().all(|layer| layer == kind));
-            (!all).then(|| format!("\"{kind}\" for every layer"))
-        } else if ACTIVATIONS.contains(&key) {
+            let all = value.as_array().is_some_and(|layers| layers.iter().all(|layer| layer == attention));
+            (!all).then(|| format!("\"{attention}\" for every layer"))
+        } else if ACTIVATIONS.contains(&key.as_str()) {
             (value != "silu").then(|| "\"silu\"".to_string())
-        } else if PARTS.contains(&key) || STEMS.iter().any(|stem| key.to_lowercase().contains(stem)) {
+        } else if PARTS.contains(&key.as_str()) || STEMS.iter().any(|stem| key.to_lowercase().contains(stem))
+        {
             Some(format!("no such key: {WHY}"))
         } else {
             None
         };
-        expected.map(|expected| ConfigProblem::value(key, value, expected))
+        expected.map(|expected| Unused { key: key.clone(), value: value.to_string(), expected })
     };
-    other.iter().find_map(unknown)
+    other.iter().find_map(unused)
 }
 
 /// Whether a value is the one that switches a feature off: null, false, 0, 1, or empty.
@@ -159,27 +161,21 @@ const KNOWN: [&str; 45] = [
     "tokenizer.ggml.unknown_token_id",
 ];
 
-/// Refuses metadata of a GGUF file that is neither used nor known to have no effect.
-pub(super) fn check_metadata(file: &GgufFile, head_dim: usize) -> Result<()> {
-    let mut keys: Vec<&String> = file.keys().collect();
-    keys.sort();
-    for key in keys {
-        let Some(value) = file.value(key) else { continue };
-        let refused = match key.as_str() {
-            // A LoRA adapter or the projector of another modality, instead of a model.
-            "general.type" => value.to_string().is_ok_and(|kind| kind != "model"),
-            // False for a model that reads in both directions.
-            "llama.attention.causal" => !matches!(value, GgufValue::Bool(true)),
-            "llama.attention.value_length" => value.to_u64().ok() != Some(head_dim as u64),
-            key if KNOWN.contains(&key) => false,
-            key => INTERPRETED.iter().any(|start| key.starts_with(start)) && !switched_off(value),
-        };
-        if refused {
-            let problem = FormatProblem::value("it", shown(value), format!("no such entry: {WHY}"));
-            return Err(file.metadata(key, problem));
-        }
-    }
-    Ok(())
+/// An entry of a GGUF file's metadata, unless it is used or known to have no effect. `head_dim` is the width of
+/// a head.
+pub(super) fn metadata(key: &str, value: &GgufValue, head_dim: usize) -> Option<Unused> {
+    let refused = match key {
+        // A LoRA adapter or the projector of another modality, instead of a model.
+        "general.type" => value.to_string().is_ok_and(|kind| kind != "model"),
+        // False for a model that reads in both directions.
+        "llama.attention.causal" => !matches!(value, GgufValue::Bool(true)),
+        "llama.attention.value_length" => value.to_u64().ok() != Some(head_dim as u64),
+        key if KNOWN.contains(&key) => false,
+        key => INTERPRETED.iter().any(|start| key.starts_with(start)) && !switched_off(value),
+    };
+    let unused =
+        || Unused { key: key.into(), value: shown(value), expected: format!("no such entry: {WHY}") };
+    refused.then(unused)
 }
 
 /// As [`changes_nothing`].
@@ -210,18 +206,13 @@ fn shown(value: &GgufValue) -> String {
     }
 }
 
-/// Of the names of a checkpoint's tensors, those that a model of this config does not use.
-pub(super) fn tensors(names: &[String], config: &ConfigFile) -> Vec<String> {
-    let used: HashSet<String> = config.model.tensors().into_iter().map(|(name, _)| name).collect();
-    let head = config.value_head_prefix.as_ref().map(|prefix| format!("{prefix}.weight"));
+/// Of the names of a checkpoint's tensors, those that are not among `used`.
+pub(super) fn tensors(names: &[String], used: &HashSet<String>) -> Vec<String> {
     let ignored = |name: &str| {
         // Tied to the embedding; transformers does not read it either.
         name == "lm_head.weight"
-            || name == VALUE_HEAD
-            || head.as_deref() == Some(name)
             // Frequencies that old versions of transformers stored, and that follow from the config.
             || name.ends_with(".rotary_emb.inv_freq")
-            || name == super::gguf::ROPE_FACTORS
     };
     names.iter().filter(|name| !used.contains(*name) && !ignored(name)).cloned().collect()
 }
@@ -231,32 +222,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::ModelSizes;
 
-    fn sizes() -> ModelSizes {
-        ModelSizes {
-            vocab_size: 8,
-            hidden_size: 4,
-            intermediate_size: 6,
-            num_hidden_layers: 2,
-            num_attention_heads: 2,
-            num_key_value_heads: 2,
-            max_position_embeddings: 16,
-        }
-    }
+    const FULL: &str = "full_attention";
 
-    fn refused(model: &ModelConfig, key: &str, value: &Value) -> bool {
+    fn refused(attention: &str, key: &str, value: &Value) -> bool {
         let other = json!({ "pad_token_id": 3, key: value });
-        let problem = config_key(other.as_object().unwrap(), model);
-        if let Some(problem) = &problem {
-            assert!(problem.to_string().contains(key), "{problem}");
-        }
-        problem.is_some()
+        let unused = config_key(other.as_object().unwrap(), attention);
+        assert!(unused.as_ref().is_none_or(|unused| unused.key == key));
+        unused.is_some()
     }
 
     #[test]
     fn a_key_that_changes_answers_is_refused_by_name() {
-        let llama = ModelConfig::llama(sizes());
         for (key, value) in [
             ("attention_multiplier", json!(0.0078)),
             ("attn_logit_softcapping", json!(50.0)),
@@ -283,13 +260,12 @@ mod tests {
             ("use_sliding_window", json!(true)),
             ("vision_config", json!({ "depth": 2 })),
         ] {
-            assert!(refused(&llama, key, &value), "{key}");
+            assert!(refused(FULL, key, &value), "{key}");
         }
     }
 
     #[test]
     fn a_key_that_changes_nothing_is_kept() {
-        let llama = ModelConfig::llama(sizes());
         for (key, value) in [
             ("_attn_implementation_autoset", json!(true)),
             ("attention_dropout", json!(0.1)),
@@ -303,20 +279,20 @@ mod tests {
             ("use_cache", json!(true)),
             ("use_qk_norm", json!(false)),
         ] {
-            assert!(!refused(&llama, key, &value), "{key}");
+            assert!(!refused(FULL, key, &value), "{key}");
         }
-        let mut mistral = ModelConfig::mistral(sizes());
-        mistral.sliding_window = Some(4);
-        assert!(!refused(&mistral, "layer_types", &json!(["sliding_attention", "sliding_attention"])));
-        assert!(refused(&mistral, "layer_types", &json!(["full_attention", "sliding_attention"])));
+        let sliding = "sliding_attention";
+        assert!(!refused(sliding, "layer_types", &json!([sliding, sliding])));
+        assert!(refused(sliding, "layer_types", &json!([FULL, sliding])));
     }
 
     #[test]
     fn tensors_that_no_part_of_the_model_uses_are_found() {
-        let config = ConfigFile::new(ModelConfig::llama(sizes()));
-        let mut names: Vec<String> = config.model.tensors().into_iter().map(|(name, _)| name).collect();
+        let mut names: Vec<String> =
+            ["model.embed_tokens.weight", "model.layers.0.self_attn.q_proj.weight"].map(String::from).into();
+        let used: HashSet<String> = names.iter().cloned().collect();
         names.push("model.layers.0.self_attn.rotary_emb.inv_freq".into());
-        assert_eq!(tensors(&names, &config), [""; 0]);
+        assert_eq!(tensors(&names, &used), [""; 0]);
         for extra in [
             "model.layers.0.self_attn.q_proj.bias",
             "model.layers.1.self_attn.q_norm.weight",
@@ -329,7 +305,7 @@ mod tests {
             "rope_factors_long.weight",
         ] {
             names.push(extra.into());
-            assert_eq!(tensors(&names, &config), [extra]);
+            assert_eq!(tensors(&names, &used), [extra]);
             names.pop();
         }
     }

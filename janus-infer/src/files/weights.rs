@@ -1,13 +1,14 @@
 //! The weights of a checkpoint, from safetensors or GGUF.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
-use super::gguf::{GgufFile, is_gguf};
+use super::gguf::{GgufFile, ROPE_FACTORS, is_gguf};
 use super::safetensors::Shards;
-use super::{ConfigFile, Matrix, unused};
+use super::{ConfigFile, Matrix, VALUE_HEAD, unused};
 use crate::{Error, ModelConfig, Result};
 
 /// The weights of a checkpoint, by their Hugging Face names.
@@ -78,7 +79,10 @@ impl Weights {
     /// beside them.
     pub fn check_all_used(&self, config: &ConfigFile) -> Result<()> {
         let names = self.names();
-        let unused = unused::tensors(&names, config);
+        let mut used: HashSet<String> = config.model.tensors().into_iter().map(|(name, _)| name).collect();
+        used.extend([VALUE_HEAD.into(), ROPE_FACTORS.into()]);
+        used.extend(config.value_head_prefix.as_ref().map(|prefix| format!("{prefix}.weight")));
+        let unused = unused::tensors(&names, &used);
         // Of a tensor under a wrong name, the right one says more. A reward model needs no head of its own.
         let lacking = |(name, _): &(String, Vec<usize>)| name != "lm_head.weight" && !names.contains(name);
         if !unused.is_empty()

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use janus_data::sources::Source;
 use janus_data::{LossMessages, Tokenizer};
+use janus_infer::{ModelFolder, Template};
 use serde::{Deserialize, Serialize};
 
 use super::shape::Shape;
@@ -409,6 +410,20 @@ impl Recipe {
             return Err(Error::Vocabulary { path, tokens: tokenizer.vocab_size(), rows: config.vocab_size });
         }
         Ok(tokenizer)
+    }
+
+    /// The chat template that rows are formatted with.
+    ///
+    /// # Errors
+    /// [`Error::RecipeRule`](crate::Error::RecipeRule) for `own` without a model's folder;
+    /// [`Error::Model`](crate::Error::Model) if the folder has no usable template.
+    pub fn chat_template(&self, tokenizer: &Tokenizer) -> Result<Template> {
+        match (self.template, &self.model.path) {
+            (RecipeTemplate::BuiltIn(template), _) => Ok(template.into()),
+            (RecipeTemplate::Own, Some(path)) => Ok(ModelFolder::new(path).template(tokenizer)?),
+            (RecipeTemplate::Own, None) => Err(self
+                .rule("template is own, and there is no model.path that has one: name a built-in template")),
+        }
     }
 
     pub(super) fn rule(&self, problem: &'static str) -> Error {

@@ -4,12 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use janus_core::ChatTemplate;
-use janus_data::Tokenizer;
-use janus_infer::{ModelFolder, Template};
 use serde::{Deserialize, Serialize};
-
-use super::config::Recipe;
-use crate::Result;
 
 /// The chat template of a recipe: `mistral-instruct`, `chatml`, or `own`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -58,21 +53,5 @@ impl TryFrom<String> for RecipeTemplate {
 impl From<ChatTemplate> for RecipeTemplate {
     fn from(template: ChatTemplate) -> Self {
         Self::BuiltIn(template)
-    }
-}
-
-impl Recipe {
-    /// The chat template that rows are formatted with.
-    ///
-    /// # Errors
-    /// [`Error::RecipeRule`](crate::Error::RecipeRule) for `own` without a model's folder;
-    /// [`Error::Model`](crate::Error::Model) if the folder has no usable template.
-    pub fn chat_template(&self, tokenizer: &Tokenizer) -> Result<Template> {
-        match (self.template, &self.model.path) {
-            (RecipeTemplate::BuiltIn(template), _) => Ok(template.into()),
-            (RecipeTemplate::Own, Some(path)) => Ok(ModelFolder::new(path).template(tokenizer)?),
-            (RecipeTemplate::Own, None) => Err(self
-                .rule("template is own, and there is no model.path that has one: name a built-in template")),
-        }
     }
 }

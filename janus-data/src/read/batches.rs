@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ::parquet::errors::ParquetError;
 use arrow::array::{Array, RecordBatch, StructArray};
 use arrow::error::ArrowError;
-use arrow::ipc::reader::StreamReader;
+use arrow::ipc::reader::{FileReader, StreamReader};
 
 use super::cell::Cell;
-use super::compressed::{Text, broken};
+use super::compressed::{Text, broken, seekable};
 use super::row::{Location, Row, Slot};
 use super::{ReadOptions, Rows};
 use crate::format::Codec;
@@ -76,6 +76,9 @@ impl Batches {
         let is_file = text.fill_buf().map_err(broken(path, codec, 0))?.starts_with(FILE_MAGIC);
         if is_file {
             skip_magic(&mut text).map_err(broken(path, codec, 0))?;
+            if text.fill_buf().map_err(broken(path, codec, 0))?.first() != Some(&CONTINUATION) {
+                return Self::by_footer(path, codec, options);
+            }
         }
         let ended = Arc::new(AtomicBool::new(false));
         let text = Tail { text, last: Vec::new(), complete: ended.clone() };
@@ -101,6 +104,18 @@ impl Batches {
                 Err(error) => Some(Err(error)),
             }
         };
+        Ok(Self::new(std::iter::from_fn(next).map(|batch| batch.map_err(Damage::Arrow)), codec, options))
+    }
+
+    /// Reads the file format by its footer. Some writers (polars) begin a file with a schema that is no message of
+    /// a stream.
+    fn by_footer(path: &Path, codec: Codec, options: &ReadOptions) -> Result<Self> {
+        let file = File::open(path).map_err(Error::io(path, "open the file"))?;
+        let file = BufReader::new(seekable(path, file, codec)?);
+        let panicked = || ArrowError::IpcError("the decoder panicked".into());
+        let mut reader = caught(|| FileReader::try_new(file, None), panicked)
+            .map_err(|error| Damage::Arrow(error).error(path, codec, 0))?;
+        let next = move || caught(|| reader.next().transpose(), panicked).transpose();
         Ok(Self::new(std::iter::from_fn(next).map(|batch| batch.map_err(Damage::Arrow)), codec, options))
     }
 
@@ -150,6 +165,9 @@ impl Rows for Batches {
 
 /// The magic number with which an Arrow file, unlike a stream, starts and ends.
 const FILE_MAGIC: &[u8] = b"ARROW1";
+
+/// The first byte of the marker before each message of a stream.
+const CONTINUATION: u8 = 0xff;
 
 /// Skips the magic number and the zeros with which writers pad it to 8 or 64 bytes; a message never starts
 /// with a zero.

@@ -2,9 +2,10 @@
 
 mod judged;
 pub mod profile;
+mod reward_pairs;
 mod sampled;
 mod stages;
-pub mod train;
+mod train;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

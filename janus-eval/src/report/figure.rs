@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::table::{Cell, Table};
-use super::{finite, number, svg};
+use super::{finite, number};
 use crate::stats::Interval;
 use crate::{Error, Result};
 
@@ -282,15 +282,6 @@ impl Figure {
 
     pub(crate) fn shares(title: impl Into<String>, caption: impl Into<String>, chart: ShareChart) -> Self {
         Self { title: title.into(), caption: caption.into(), plot: Plot::Shares(chart) }
-    }
-
-    /// The plot as a standalone SVG file, with its style.
-    ///
-    /// # Errors
-    /// [`Error::Figure`] for a plot without values, with data of the wrong shape or non-finite numbers,
-    /// or with a non-positive x on a logarithmic axis.
-    pub fn to_svg(&self) -> Result<String> {
-        svg::document(self)
     }
 
     /// Checks that the plot can be drawn.

@@ -27,16 +27,19 @@ pub(super) fn inline(figure: &Figure, id: &str) -> Result<String> {
     Ok(element(figure, id, ""))
 }
 
-/// A figure's plot as a standalone file, with its style.
-///
-/// # Errors
-/// [`Error::Figure`](crate::Error::Figure).
-pub(super) fn document(figure: &Figure) -> Result<String> {
-    figure.check()?;
-    Ok(format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}",
-        element(figure, "plot", &format!("<style>{STYLE}</style>\n"))
-    ))
+impl Figure {
+    /// The plot as a standalone SVG file, with its style.
+    ///
+    /// # Errors
+    /// [`Error::Figure`](crate::Error::Figure) for a plot without values, with data of the wrong shape or
+    /// non-finite numbers, or with a non-positive x on a logarithmic axis.
+    pub fn to_svg(&self) -> Result<String> {
+        self.check()?;
+        Ok(format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}",
+            element(self, "plot", &format!("<style>{STYLE}</style>\n"))
+        ))
+    }
 }
 
 fn element(figure: &Figure, id: &str, style: &str) -> String {

@@ -9,8 +9,7 @@ use janus_train::{Decoder, Length, Sft, Trainer};
 use serde_json::json;
 
 use crate::command::{Blame as _, CommandError, Outcome};
-use crate::reproduce::profile::Profile;
-use crate::reproduce::train::TEMPLATE;
+use crate::reproduce::profile::{Profile, TEMPLATE};
 
 /// Block sizes of the 8-bit moments. `None` is f32, with which the others are compared.
 const BLOCKS: [Option<usize>; 3] = [None, Some(2048), Some(256)];

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use janus_core::ChatTemplate;
 use janus_eval::stats::Bootstrap;
 use janus_infer::{ModelConfig, ModelSizes};
 use janus_train::TrainConfig;
@@ -9,6 +10,9 @@ use janus_train::recipe::at_line;
 use serde::{Deserialize, Serialize};
 
 use crate::command::{CommandError, read_text};
+
+/// The chat template of every prompt of the experiment.
+pub const TEMPLATE: ChatTemplate = ChatTemplate::MistralInstruct;
 
 /// A profile, in the layout of its TOML file.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -13,9 +13,9 @@ use janus_eval::bench::mini::Measurements;
 use serde_json::json;
 
 use super::judged::{self, Judged};
-use super::profile::Profile;
+use super::profile::{Profile, TEMPLATE};
+use super::reward_pairs::RewardPairs;
 use super::sampled::{self, Draw};
-use super::train::{RewardPairs, TEMPLATE};
 use crate::command::{Blame as _, CommandError};
 use crate::stage::Staged as _;
 

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use janus_core::{ChatTemplate, PairRecord, SftRecord, derive_seed};
+use janus_core::{PairRecord, SftRecord, derive_seed};
 use janus_data::TokenRow;
 use janus_data::mini::Mini;
 use janus_data::stage::{RunFolder, Stage};
@@ -14,36 +14,12 @@ use janus_train::{
 };
 use serde_json::{Value, json};
 
+use super::profile::TEMPLATE;
+use super::reward_pairs::RewardPairs;
 use super::stages::Experiment;
 use crate::command::{Blame as _, CommandError};
 use crate::stage::Staged as _;
 use crate::train::Display;
-
-/// The chat template of every prompt of the experiment.
-pub const TEMPLATE: ChatTemplate = ChatTemplate::MistralInstruct;
-
-/// Pairs to train a reward model on, and pairs to measure its rewards on.
-pub struct RewardPairs {
-    /// Pairs to train on.
-    pub train: Vec<PairRecord>,
-    /// Pairs for the mean and standard deviation of rewards.
-    pub held_out: Vec<PairRecord>,
-}
-
-impl RewardPairs {
-    /// Holds out the last `held_out` pairs, but at most half of all.
-    pub fn split(mut pairs: Vec<PairRecord>, held_out: usize) -> Self {
-        let held_out = pairs.split_off(pairs.len() - held_out.min(pairs.len() / 2));
-        Self { train: pairs, held_out }
-    }
-
-    /// Adds the pairs of another set.
-    pub fn and(mut self, other: Self) -> Self {
-        self.train.extend(other.train);
-        self.held_out.extend(other.held_out);
-        self
-    }
-}
 
 impl Experiment<'_> {
     /// Trains the base model on plain text without system messages. Returns the stage's folder.

@@ -165,7 +165,7 @@ impl ModelFolder {
         }
     }
 
-    /// The chat template: one of [`ChatTemplate`] if the model's own formats conversations in the same
+    /// The chat template: one of [`ChatTemplate`](janus_core::ChatTemplate) if the model's own formats conversations in the same
     /// way, else its own.
     ///
     /// # Errors

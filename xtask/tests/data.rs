@@ -224,6 +224,10 @@ fn a_bench_pool_takes_an_instruction_from_the_first_set_that_has_it() {
     let lake = rows.iter().find(|row| row["prompt"] == "Name a lake.").unwrap();
     assert_eq!(lake["main_source"], "mt-bench");
     assert_eq!(done(folder.path(), &[&sets[..], &["--limit", "2"]].concat())["rows"], 2);
+    // A set outside the paper's five was counted as FLASK's.
+    let other = ["bench-pool", "--set", "hh-rlhf=koala.jsonl", "--out", "pool.jsonl"];
+    let (code, error, _) = data(folder.path(), &other);
+    assert!(code == 2 && error["error"].as_str().unwrap().contains("expected one of alpaca-eval"), "{error}");
 }
 
 #[test]

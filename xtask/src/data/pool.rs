@@ -19,8 +19,7 @@ use crate::command::{Blame as _, CommandError, Outcome};
 /// makes a bench of them.
 ///
 /// Reads:   the prompt files of alpaca-eval, flask, koala, mt-bench and
-///          self-instruct, and any other layout of `data convert --from` that has
-///          instructions.
+///          self-instruct.
 /// Writes:  OUT: {id, prompt, main_source, original_source}.
 /// Example: cargo xtask data bench-pool --set self-instruct=seed.jsonl \
 ///          --set koala=koala.jsonl --set mt-bench=question.jsonl \
@@ -42,6 +41,9 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
+
+/// The sets of the paper's bench.
+const SETS: [&str; 5] = ["alpaca-eval", "flask", "koala", "mt-bench", "self-instruct"];
 
 pub(super) fn run(args: &Args) -> Result<Outcome, CommandError> {
     let sets: Vec<(String, Vec<String>)> =
@@ -84,6 +86,10 @@ fn prompts(set: &str) -> Result<(String, Vec<String>), CommandError> {
             "--set is {set}: expected LAYOUT=FILES, such as koala=koala.jsonl"
         )));
     };
+    // Rows of any other set would count as FLASK's.
+    if !SETS.contains(&name) {
+        return Err(CommandError::bad_input(format!("--set {name}: expected one of {}", SETS.join(", "))));
+    }
     let source: Source = name.parse().bad_input()?;
     let mut prompts = Vec::new();
     for path in files(&[pattern.into()])? {

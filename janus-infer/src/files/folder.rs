@@ -165,8 +165,8 @@ impl ModelFolder {
         }
     }
 
-    /// The chat template: one of [`ChatTemplate`](janus_core::ChatTemplate) if the model's own formats conversations in the same
-    /// way, else its own.
+    /// The chat template: one of [`ChatTemplate`](janus_core::ChatTemplate) if the model's own formats
+    /// conversations in the same way, else its own.
     ///
     /// # Errors
     /// [`Error::Template`] if there is no usable one, [`Error::Io`], [`Error::Config`].
@@ -241,7 +241,7 @@ impl ModelFolder {
         Ok(())
     }
 
-    /// A JSON file of the folder; `None` if there is none.
+    /// The object in a JSON file of the folder; `None` if the folder has no such file.
     fn settings(&self, name: &str) -> Result<Option<Map<String, Value>>> {
         let path = self.file(name);
         if !path.exists() {

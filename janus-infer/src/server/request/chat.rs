@@ -161,5 +161,7 @@ mod tests {
             assert!(error.contains(field) && error.contains("expected an object"), "{error}");
         }
         assert!(refused(r#"[[{"role": "user", "content": "Hi"}]]"#).contains("expected an object"));
+        let list = r#"{"messages": [{"role": "user", "content": "Hi"}], "response_format": ["text"]}"#;
+        assert!(refused(list).contains("response_format is not supported"), "{}", refused(list));
     }
 }

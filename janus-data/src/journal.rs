@@ -5,14 +5,13 @@ use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
-use erased_serde::Deserializer;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::error::in_field;
 use crate::fs::open_locked;
-use crate::read::{Fault, decode};
+use crate::read::decode;
 use crate::{Error, Problem, Result};
 
 /// An append-only file of JSON lines: a header with everything that the answers depend on, then one entry for
@@ -41,7 +40,7 @@ pub struct Journal<E = String> {
 }
 
 /// Reads an entry; the error is the field and what is wrong with it.
-type ReadEntry<E> = fn(&str) -> Result<E, Fault>;
+type ReadEntry<E> = fn(&str) -> Result<E, (Option<String>, Problem)>;
 
 /// Why a file cannot be opened as a journal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -105,9 +104,7 @@ impl<E> Journal<E> {
     where
         E: DeserializeOwned,
     {
-        Self::begin(path.into(), header, false, |line| {
-            decode(&mut <dyn Deserializer<'_>>::erase(&mut serde_json::Deserializer::from_str(line)))
-        })
+        Self::begin(path.into(), header, false, |line| decode(&mut serde_json::Deserializer::from_str(line)))
     }
 
     fn begin(path: PathBuf, header: &Map<String, Value>, restart: bool, read: ReadEntry<E>) -> Result<Self> {

@@ -23,8 +23,7 @@ use crate::{Error, Result};
 
 pub use files::{Skipped, good_rows, paths, read_files};
 pub use row::Row;
-use row::Slot;
-pub(crate) use row::{Fault, decode};
+pub(crate) use row::decode;
 
 /// Opens a file of rows, in the format of its file extension.
 ///
@@ -116,25 +115,25 @@ impl ReadOptions {
         let format = Format::of(path)?;
         let file = File::open(path).map_err(Error::io(path, "open the file"))?;
         let text = |file| compressed::text(path, file, format.codec);
-        let rows: Box<dyn Rows> = match format.layout {
+        let source = match format.layout {
             Layout::Json => match jsonl::has_lines(text(file)?, self.max_row_bytes)
                 .map_err(compressed::broken(path, format.codec, 0))?
             {
-                (true, text) => Box::new(jsonl::Lines::new(text, format.codec, self)),
-                (false, text) => Box::new(json::Values::new(text, format.codec, self)),
+                (true, text) => Source::JsonLines(jsonl::Lines::new(text, format.codec, self)),
+                (false, text) => Source::Json(json::Rows::new(text, format.codec, self)),
             },
-            Layout::JsonLines => Box::new(jsonl::Lines::new(text(file)?, format.codec, self)),
-            Layout::Csv => Box::new(csv::Records::new(path, text(file)?, format.codec, self)?),
+            Layout::JsonLines => Source::JsonLines(jsonl::Lines::new(text(file)?, format.codec, self)),
+            Layout::Csv => Source::Csv(Box::new(csv::Rows::new(path, text(file)?, format.codec, self)?)),
             #[cfg(feature = "parquet")]
-            Layout::Parquet => Box::new(batches::Batches::parquet(
+            Layout::Parquet => Source::Batches(batches::Rows::parquet(
                 path,
                 compressed::seekable(path, file, format.codec)?,
                 self,
             )?),
             #[cfg(feature = "parquet")]
-            Layout::Arrow => Box::new(batches::Batches::arrow(path, text(file)?, format.codec, self)?),
+            Layout::Arrow => Source::Batches(batches::Rows::arrow(path, text(file)?, format.codec, self)?),
         };
-        Ok(Reader { path: path.into(), rows, row: PhantomData })
+        Ok(Reader { path: path.into(), source, rows: PhantomData })
     }
 }
 
@@ -145,21 +144,28 @@ impl ReadOptions {
 /// stream.
 pub struct Reader<T> {
     path: PathBuf,
-    rows: Box<dyn Rows>,
-    row: PhantomData<fn() -> T>,
+    source: Source,
+    rows: PhantomData<fn() -> T>,
 }
 
-/// The rows of a file of one format.
-trait Rows: Send {
-    /// Reads the next row into `slot`; `None` at the end.
-    fn next(&mut self, path: &Path, slot: &mut dyn Slot) -> Option<Result<()>>;
+enum Source {
+    Json(json::Rows),
+    JsonLines(jsonl::Lines),
+    Csv(Box<csv::Rows>),
+    #[cfg(feature = "parquet")]
+    Batches(batches::Rows),
 }
 
 impl<T: DeserializeOwned> Iterator for Reader<T> {
     type Item = Result<T>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut row = None;
-        self.rows.next(&self.path, &mut row)?.map(|()| row).transpose()
+        match &mut self.source {
+            Source::Json(rows) => rows.next(&self.path),
+            Source::JsonLines(lines) => lines.next(&self.path),
+            Source::Csv(rows) => rows.next(&self.path),
+            #[cfg(feature = "parquet")]
+            Source::Batches(rows) => rows.next(&self.path),
+        }
     }
 }

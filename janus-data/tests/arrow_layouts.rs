@@ -260,7 +260,8 @@ fn every_codec_of_parquet_and_arrow_is_read() {
         writer.finish().unwrap();
         check("rows.arrow", &codec);
 
-        // As polars begins a file: with a schema that is no message. The footer has the schema and the places.
+        // As polars begins a file: with a schema that is no message. The footer has the schema and the
+        // places.
         let path = folder.path().join("rows.arrow");
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[8..16].copy_from_slice(&[4, 0, 0, 0, 0xf2, 0xff, 0xff, 0xff]);

@@ -249,8 +249,8 @@ impl Engine {
 }
 
 /// The token that conversations begin with, if it is nowhere else in them: a model is trained with it before
-/// every text. `<s>` is such a token; ChatML's `<|im_start|>`, which begins each turn, is not. A base model has
-/// no conversations: its tokenizer says which token it adds.
+/// every text. `<s>` is such a token; ChatML's `<|im_start|>`, which begins each turn, is not. A base model
+/// has no conversations: its tokenizer says which token it adds.
 fn first_id(template: &Template, tokenizer: &Tokenizer) -> Option<u32> {
     if let Template::Absent(_) = template {
         return tokenizer.added_first();

@@ -13,11 +13,12 @@ use ::parquet::errors::ParquetError;
 use arrow::array::{Array, RecordBatch, StructArray};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::{FileReader, StreamReader};
+use serde::de::DeserializeOwned;
 
+use super::ReadOptions;
 use super::cell::Cell;
 use super::compressed::{Text, broken, seekable};
-use super::row::{Location, Row, Slot};
-use super::{ReadOptions, Rows};
+use super::row::{Location, Row};
 use crate::format::Codec;
 use crate::{Error, Result};
 
@@ -25,7 +26,7 @@ use crate::{Error, Result};
 const BATCH: usize = 256;
 
 /// A stream of rows.
-pub(super) struct Batches {
+pub(super) struct Rows {
     batches: Box<dyn Iterator<Item = Result<RecordBatch, Damage>> + Send>,
     columns: BTreeMap<String, String>,
     codec: Codec,
@@ -58,7 +59,7 @@ impl Damage {
     }
 }
 
-impl Batches {
+impl Rows {
     pub(super) fn parquet(path: &Path, file: File, options: &ReadOptions) -> Result<Self> {
         let damage = |error: ParquetError| Damage::Parquet(error);
         let open = || ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(BATCH).build();
@@ -107,8 +108,8 @@ impl Batches {
         Ok(Self::new(std::iter::from_fn(next).map(|batch| batch.map_err(Damage::Arrow)), codec, options))
     }
 
-    /// Reads the file format by its footer. Some writers (polars) begin a file with a schema that is no message of
-    /// a stream.
+    /// Reads the file format by its footer. Some writers (polars) begin a file with a schema that is no
+    /// message of a stream.
     fn by_footer(path: &Path, codec: Codec, options: &ReadOptions) -> Result<Self> {
         let file = File::open(path).map_err(Error::io(path, "open the file"))?;
         let file = BufReader::new(seekable(path, file, codec)?);
@@ -128,26 +129,19 @@ impl Batches {
         Self { batches: Box::new(batches), columns, codec, batch, index: 0, row: 0, ended: false }
     }
 
-    /// Deserializes the next row of the batch.
-    fn decode(&mut self, path: &Path, slot: &mut dyn Slot) -> Result<()> {
-        let cell = Cell { array: &self.batch, index: self.index };
-        self.index += 1;
-        self.row += 1;
-        let location = Location { path, row: self.row, line: None };
-        if self.columns.is_empty() {
-            return location.decode(cell, slot);
-        }
-        let mut row: Option<Row> = None;
-        location.decode(cell, &mut row)?;
-        location.decode_mapped(row.into(), &self.columns, slot)
-    }
-}
-
-impl Rows for Batches {
-    fn next(&mut self, path: &Path, slot: &mut dyn Slot) -> Option<Result<()>> {
+    pub(super) fn next<T: DeserializeOwned>(&mut self, path: &Path) -> Option<Result<T>> {
         while !self.ended {
             if self.index < self.batch.len() {
-                return Some(self.decode(path, slot));
+                let cell = Cell { array: &self.batch, index: self.index };
+                self.index += 1;
+                self.row += 1;
+                let location = Location { path, row: self.row, line: None };
+                return Some(match self.columns.is_empty() {
+                    true => location.decode(cell),
+                    false => location
+                        .decode::<Row, _>(cell)
+                        .and_then(|row| location.decode_mapped(row.into(), &self.columns)),
+                });
             }
             self.index = 0;
             match self.batches.next() {

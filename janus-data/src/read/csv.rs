@@ -8,17 +8,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use csv::{ByteRecord, Reader, ReaderBuilder};
 use serde::de::value::Error as ValueError;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess, Visitor};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess, Visitor,
+};
 use serde_json::Value;
 
+use super::ReadOptions;
 use super::compressed::{Text, broken};
-use super::row::{Location, Slot};
-use super::{ReadOptions, Rows};
+use super::row::Location;
 use crate::format::Codec;
 use crate::{Problem, Result};
 
 /// A stream of rows.
-pub(super) struct Records {
+pub(super) struct Rows {
     reader: Reader<Limited>,
     /// Bytes that the reader may still read for the current row.
     remaining: Arc<AtomicUsize>,
@@ -31,7 +33,7 @@ pub(super) struct Records {
     ended: bool,
 }
 
-impl Records {
+impl Rows {
     pub(super) fn new(path: &Path, text: Text, codec: Codec, options: &ReadOptions) -> Result<Self> {
         let limit = options.max_row_bytes;
         let remaining = Arc::new(AtomicUsize::new(0));
@@ -85,7 +87,28 @@ impl Records {
         })
     }
 
-    fn decode(&self, path: &Path, slot: &mut dyn Slot) -> Result<()> {
+    pub(super) fn next<T: DeserializeOwned>(&mut self, path: &Path) -> Option<Result<T>> {
+        if self.ended {
+            return None;
+        }
+        match self.advance(path) {
+            Ok(true) => {
+                self.row += 1;
+                Some(self.decode(path))
+            }
+            Ok(false) => {
+                self.ended = true;
+                None
+            }
+            Err(error) => {
+                // The end of a row that is too large cannot be found without holding the row.
+                self.ended = true;
+                Some(Err(error))
+            }
+        }
+    }
+
+    fn decode<T: DeserializeOwned>(&self, path: &Path) -> Result<T> {
         let line = self.record.position().map(csv::Position::line);
         let location = Location { path, row: self.row, line };
         if self.record.len() != self.header.len() {
@@ -104,30 +127,7 @@ impl Records {
                 cells.push((name.as_str(), cell));
             }
         }
-        location.decode(Cells { cells: &cells, next: 0 }, slot)
-    }
-}
-
-impl Rows for Records {
-    fn next(&mut self, path: &Path, slot: &mut dyn Slot) -> Option<Result<()>> {
-        if self.ended {
-            return None;
-        }
-        match self.advance(path) {
-            Ok(true) => {
-                self.row += 1;
-                Some(self.decode(path, slot))
-            }
-            Ok(false) => {
-                self.ended = true;
-                None
-            }
-            Err(error) => {
-                // The end of a row that is too large cannot be found without holding the row.
-                self.ended = true;
-                Some(Err(error))
-            }
-        }
+        location.decode(Cells { cells: &cells, next: 0 })
     }
 }
 

@@ -5,18 +5,18 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::{self, BufRead};
 use std::path::Path;
 
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
+use super::ReadOptions;
 use super::compressed::{Text, broken};
 use super::jsonl::BYTE_ORDER_MARK;
-use super::row::{Location, Slot};
-use super::{ReadOptions, Rows};
+use super::row::Location;
 use crate::format::Codec;
 use crate::{Error, Problem, Result};
 
 /// A stream of rows.
-pub(super) struct Values {
+pub(super) struct Rows {
     bytes: Bytes,
     codec: Codec,
     columns: BTreeMap<String, String>,
@@ -57,7 +57,7 @@ impl From<io::Error> for Stop {
     }
 }
 
-impl Values {
+impl Rows {
     pub(super) fn new(text: Text, codec: Codec, options: &ReadOptions) -> Self {
         let bytes =
             Bytes { text, at: At { line: 1, column: 1 }, value: Vec::new(), limit: options.max_row_bytes };
@@ -68,6 +68,27 @@ impl Values {
             row: 0,
             state: State::Start,
             keys: HashSet::new(),
+        }
+    }
+
+    pub(super) fn next<T: DeserializeOwned>(&mut self, path: &Path) -> Option<Result<T>> {
+        if self.state == State::Ended {
+            return None;
+        }
+        match self.begin() {
+            Ok(Next::End) => {
+                self.state = State::Ended;
+                None
+            }
+            Ok(Next::Row { key, at }) => {
+                self.row += 1;
+                Some(self.decode(path, key, at))
+            }
+            Err(stop) => {
+                self.state = State::Ended;
+                self.row += 1;
+                Some(Err(self.error(path, stop)))
+            }
         }
     }
 
@@ -132,7 +153,7 @@ impl Values {
         Ok(Next::Row { key, at })
     }
 
-    fn decode(&mut self, path: &Path, key: Option<String>, at: At, slot: &mut dyn Slot) -> Result<()> {
+    fn decode<T: DeserializeOwned>(&mut self, path: &Path, key: Option<String>, at: At) -> Result<T> {
         let location = self.location(path, at.line);
         if self.bytes.value.len() > self.bytes.limit {
             self.bytes.value = Vec::new();
@@ -151,7 +172,7 @@ impl Values {
             self.location(path, line).error(None, Problem::Syntax { message, column })
         };
         if key.is_none() && self.columns.is_empty() {
-            let row = location.decode(&mut serde_json::Deserializer::from_str(text), slot);
+            let row = location.decode(&mut serde_json::Deserializer::from_str(text));
             if row.is_err() {
                 serde_json::from_str::<IgnoredAny>(text).map_err(syntax)?;
             }
@@ -166,30 +187,7 @@ impl Values {
                 return Err(location.error(None, Problem::DoubledKey(key)));
             }
         }
-        location.decode_mapped(value, &self.columns, slot)
-    }
-}
-
-impl Rows for Values {
-    fn next(&mut self, path: &Path, slot: &mut dyn Slot) -> Option<Result<()>> {
-        if self.state == State::Ended {
-            return None;
-        }
-        match self.begin() {
-            Ok(Next::End) => {
-                self.state = State::Ended;
-                None
-            }
-            Ok(Next::Row { key, at }) => {
-                self.row += 1;
-                Some(self.decode(path, key, at, slot))
-            }
-            Err(stop) => {
-                self.state = State::Ended;
-                self.row += 1;
-                Some(Err(self.error(path, stop)))
-            }
-        }
+        location.decode_mapped(value, &self.columns)
     }
 }
 

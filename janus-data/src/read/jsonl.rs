@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read};
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::ReadOptions;
 use super::compressed::{Text, broken};
-use super::row::{Location, Slot};
-use super::{ReadOptions, Rows};
+use super::row::Location;
 use crate::format::Codec;
 use crate::{Problem, Result};
 
@@ -29,10 +30,8 @@ impl Lines {
         let (columns, limit) = (options.columns.clone(), options.max_row_bytes);
         Self { text, codec, columns, limit, line: 0, row: 0, ended: false, buffer: Vec::new() }
     }
-}
 
-impl Rows for Lines {
-    fn next(&mut self, path: &Path, slot: &mut dyn Slot) -> Option<Result<()>> {
+    pub(super) fn next<T: DeserializeOwned>(&mut self, path: &Path) -> Option<Result<T>> {
         while !self.ended {
             self.buffer.clear();
             match (&mut self.text).take(self.limit as u64 + 1).read_until(b'\n', &mut self.buffer) {
@@ -57,7 +56,7 @@ impl Rows for Lines {
                         continue;
                     }
                     self.row += 1;
-                    return Some(parse(line, &location, &self.columns, slot));
+                    return Some(parse(line, &location, &self.columns));
                 }
                 Err(error) => {
                     self.ended = true;
@@ -72,12 +71,11 @@ impl Rows for Lines {
 /// The byte order mark that some editors write at the start of UTF-8 text.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-fn parse(
+fn parse<T: DeserializeOwned>(
     line: &[u8],
     location: &Location<'_>,
     columns: &BTreeMap<String, String>,
-    slot: &mut dyn Slot,
-) -> Result<()> {
+) -> Result<T> {
     let text = std::str::from_utf8(line)
         .map_err(|error| location.error(None, Problem::Utf8 { column: error.valid_up_to() + 1 }))?;
     // Distinguishes a line that is not JSON from JSON that does not have the requested type.
@@ -85,10 +83,10 @@ fn parse(
         location.error(None, Problem::Syntax { message: error.to_string(), column: error.column() })
     };
     if !columns.is_empty() {
-        return location.decode_mapped(serde_json::from_str(text).map_err(syntax)?, columns, slot);
+        return location.decode_mapped(serde_json::from_str(text).map_err(syntax)?, columns);
     }
     let mut json = serde_json::Deserializer::from_str(text);
-    let row = location.decode(&mut json, slot);
+    let row = location.decode(&mut json);
     if row.is_err() {
         serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(syntax)?;
         return row;

@@ -1,10 +1,10 @@
 //! Deserializes a row; an error names the field.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::Path;
 
-use erased_serde::Deserializer;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Deserializer};
 use serde_json::Value;
 
 use crate::{Error, Problem};
@@ -26,23 +26,12 @@ impl Location<'_> {
         Error::Row { path: self.path.into(), row: self.row, line: self.line, field, problem }
     }
 
-    /// Deserializes a row into `slot`; an error names the field.
-    pub(super) fn decode<'de>(
-        &self,
-        row: impl serde::Deserializer<'de>,
-        slot: &mut dyn Slot,
-    ) -> Result<(), Error> {
-        slot.fill(&mut <dyn Deserializer<'_>>::erase(row))
-            .map_err(|(field, problem)| self.error(field, problem))
-    }
-
     /// Deserializes a row whose fields have other names in the file.
-    pub(super) fn decode_mapped(
+    pub(super) fn decode_mapped<T: DeserializeOwned>(
         &self,
         mut row: Value,
         columns: &BTreeMap<String, String>,
-        slot: &mut dyn Slot,
-    ) -> Result<(), Error> {
+    ) -> Result<T, Error> {
         let found: Vec<(&String, Option<Value>)> = columns
             .iter()
             .map(|(field, column)| match column.starts_with('/') {
@@ -59,42 +48,35 @@ impl Location<'_> {
                 fields.extend(value.map(|value| (field.clone(), value)));
             }
         }
-        self.decode(row, slot)
+        self.decode(row)
+    }
+
+    /// Deserializes a row; an error names the field.
+    pub(super) fn decode<'de, T, D>(&self, row: D) -> Result<T, Error>
+    where
+        T: DeserializeOwned,
+        D: Deserializer<'de, Error: Display>,
+    {
+        decode(row).map_err(|(field, problem)| self.error(field, problem))
     }
 }
 
-/// What is wrong with a row: the field, with its path through lists and objects, and the problem.
-pub(crate) type Fault = (Option<String>, Problem);
-
-/// Where a row goes. It hides the type of the row from the readers, so that they are compiled once and not
-/// for each type.
-pub(super) trait Slot {
-    /// Deserializes the row and keeps it.
-    fn fill(&mut self, row: &mut dyn Deserializer<'_>) -> Result<(), Fault>;
-}
-
-impl<T: DeserializeOwned> Slot for Option<T> {
-    fn fill(&mut self, row: &mut dyn Deserializer<'_>) -> Result<(), Fault> {
-        *self = Some(decode(row)?);
-        Ok(())
-    }
-}
-
-/// Deserializes a row. The deserializer is erased, so that a type is compiled for one deserializer and not
-/// for each format.
-pub(crate) fn decode<T: DeserializeOwned>(row: &mut dyn Deserializer<'_>) -> Result<T, Fault> {
-    serde_path_to_error::deserialize(row)
-        .map_err(|error| fault(&error.path().to_string(), &error.inner().to_string()))
-}
-
-fn fault(path: &str, message: &str) -> Fault {
-    let (missing, problem) = problem(&without_position(message));
-    let field = match (path, missing) {
-        (".", missing) => missing,
-        (path, Some(missing)) => Some(format!("{path}.{missing}")),
-        (path, None) => Some(path.into()),
-    };
-    (field, problem)
+/// Deserializes a row; the error is the field and what is wrong with it.
+pub(crate) fn decode<'de, T, D>(row: D) -> Result<T, (Option<String>, Problem)>
+where
+    T: DeserializeOwned,
+    D: Deserializer<'de, Error: Display>,
+{
+    serde_path_to_error::deserialize(row).map_err(|error| {
+        let path = error.path().to_string();
+        let (missing, problem) = problem(&without_position(&error.inner().to_string()));
+        let field = match (path.as_str(), missing) {
+            (".", missing) => missing,
+            (path, Some(missing)) => Some(format!("{path}.{missing}")),
+            (path, None) => Some(path.into()),
+        };
+        (field, problem)
+    })
 }
 
 /// Parses a message of serde into the name of a missing field and the problem.
@@ -123,7 +105,7 @@ mod tests {
 
     fn fails<T: DeserializeOwned>(json: &str) -> (Option<String>, Problem) {
         let location = Location { path: Path::new("x.jsonl"), row: 7, line: None };
-        match location.decode(&mut serde_json::Deserializer::from_str(json), &mut None::<T>).err() {
+        match location.decode::<T, _>(&mut serde_json::Deserializer::from_str(json)).err() {
             Some(Error::Row { row: 7, field, problem, .. }) => (field, problem),
             other => panic!("{other:?}"),
         }

@@ -161,8 +161,8 @@ const KNOWN: [&str; 45] = [
     "tokenizer.ggml.unknown_token_id",
 ];
 
-/// An entry of a GGUF file's metadata, unless it is used or known to have no effect. `head_dim` is the width of
-/// a head.
+/// An entry of a GGUF file's metadata, unless it is used or known to have no effect. `head_dim` is the width
+/// of a head.
 pub(super) fn metadata(key: &str, value: &GgufValue, head_dim: usize) -> Option<Unused> {
     let refused = match key {
         // A LoRA adapter or the projector of another modality, instead of a model.

@@ -75,8 +75,8 @@ impl Weights {
     /// model.
     ///
     /// # Errors
-    /// [`Error::UnusedTensors`] names the first of them, [`Error::MissingTensor`] a tensor that the model lacks
-    /// beside them.
+    /// [`Error::UnusedTensors`] names the first of them, [`Error::MissingTensor`] a tensor that the model
+    /// lacks beside them.
     pub fn check_all_used(&self, config: &ConfigFile) -> Result<()> {
         let names = self.names();
         let mut used: HashSet<String> = config.model.tensors().into_iter().map(|(name, _)| name).collect();

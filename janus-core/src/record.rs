@@ -79,9 +79,12 @@ impl PairRecord {
 }
 
 /// A preference pair for a reward model (Multifaceted-Collection-RM), as plain strings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RewardRecord {
-    /// System message, newline, instruction.
+    /// The messages before `input`; absent in the releases, whose rows have one turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<Vec<Message>>,
+    /// Without history: system message, newline, instruction. With one: the last user message.
     pub input: String,
     /// The response that fits the system message.
     pub chosen: String,
@@ -90,9 +93,13 @@ pub struct RewardRecord {
 }
 
 impl RewardRecord {
-    /// The row as two conversations, chosen and rejected, with the whole input as the user's message.
+    /// The row as two conversations, chosen and rejected: the history, the whole input as the user's message,
+    /// the response.
     pub fn conversations(&self) -> (Vec<Message>, Vec<Message>) {
-        let side = |response: &str| vec![Message::user(self.input.clone()), Message::assistant(response)];
+        let side = |response: &str| {
+            let turn = [Message::user(self.input.clone()), Message::assistant(response)];
+            self.history.iter().flatten().cloned().chain(turn).collect()
+        };
         (side(&self.chosen), side(&self.rejected))
     }
 }

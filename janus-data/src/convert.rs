@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::instructions::Instruction;
-use crate::sources::{RowContent, RowSource};
+use crate::sources::{RowContent, RowSource, UnreadFields};
 use crate::{ArrowRecord, RecordKind, Result, Row, Skipped, Writer, good_rows};
 
 /// The layout to convert rows to.
@@ -67,6 +67,9 @@ pub struct Converted {
     pub written: u64,
     /// Rows that the target cannot represent, by reason.
     pub left_out: BTreeMap<&'static str, u64>,
+    /// Fields of the rows that the source does not read.
+    #[serde(skip_serializing_if = "UnreadFields::is_empty")]
+    pub unread: UnreadFields,
     /// Rows that could not be read and were skipped.
     pub bad_rows: u64,
 }
@@ -87,7 +90,7 @@ pub fn convert(
 ) -> Result<Converted> {
     let (source, path) = from;
     let mut converted = Converted::default();
-    let mut read = 0;
+    let (mut read, mut unread) = (0, UnreadFields::default());
     let contents = rows.map(|row| {
         read += 1;
         let row = row?;
@@ -95,7 +98,7 @@ pub fn convert(
             Target::Instructions => source.instruction(&row).map(|found| {
                 found.map_or(RowContent::Skip("no single instruction"), RowContent::Instruction)
             }),
-            _ => source.content(&row),
+            _ => source.content_and_unread(&row, &mut unread),
         };
         content.map_err(|error| error.at(path, read))
     });
@@ -119,7 +122,10 @@ pub fn convert(
         }
         Target::Records(RecordKind::Reward) => {
             fill(contents, Writer::<RewardRecord>::create(out)?, &mut converted, |content| {
-                one_turn(content.into_comparison()?.reward())
+                content
+                    .into_comparison()?
+                    .reward()
+                    .ok_or("a prompt that does not end with the user, which this record cannot hold")
             })?;
         }
         Target::Records(RecordKind::Bench) => {
@@ -160,6 +166,7 @@ pub fn convert(
             content.into_comparison()?.hh_rlhf().ok_or("a text that the marks of its turns cannot hold")
         })?,
     }
+    converted.unread = unread;
     Ok(converted)
 }
 

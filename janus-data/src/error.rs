@@ -60,6 +60,16 @@ pub enum Error {
         /// The pattern.
         pattern: String,
     },
+    /// A mapping of a column that has no effect.
+    #[error("the mapping of the field {field} to the column {column} has no effect: {problem}")]
+    ColumnMap {
+        /// The field.
+        field: String,
+        /// The column, or JSON pointer.
+        column: String,
+        /// Why it has none.
+        problem: String,
+    },
     /// Compressed data that is truncated or damaged.
     #[error("{}{}: the {codec} data is truncated or damaged ({cause}): fetch or write the file again", path.display(), after(*rows))]
     Compressed {
@@ -71,6 +81,34 @@ pub enum Error {
         rows: u64,
         /// The decoder's error.
         cause: io::Error,
+    },
+    /// A Parquet or Arrow file with two columns of one name.
+    #[error("{}: two columns are named \"{column}\": rename one or leave it out", path.display())]
+    TwoColumns {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        column: String,
+    },
+    /// A quote of a CSV file that does not open, close or escape. What follows it cannot be told apart.
+    #[error("{}, line {line}: {problem}", path.display())]
+    Quote {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1, in which the quoted cell begins.
+        line: u64,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// A file that begins as another format than its name says.
+    #[error("{}: this file is {found}: name it *.{extension}", path.display())]
+    OtherFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: &'static str,
+        /// The extension of that format.
+        extension: &'static str,
     },
     /// A file that is not Arrow IPC, is truncated, or has a damaged batch.
     #[cfg(feature = "parquet")]
@@ -174,7 +212,7 @@ pub enum Error {
     /// A conversation whose ids do not begin with those of the prompt of one of its answers, so that the
     /// model would be trained after another prompt than it is used with.
     #[error(
-        "the prompt before message {message} is not the beginning of the conversation, as the chat template renders both: leave the message out of the loss (`loss = \"last\"`, or `train` false), or use another template"
+        "the prompt before message {message} is not the beginning of the conversation, as the chat template renders both: use another template; an answer before the last can also be left out of the loss (`loss = \"last\"`, or `train` false)"
     )]
     PromptNotPrefix {
         /// The index of the answer among the messages, from 0.

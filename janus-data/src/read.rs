@@ -13,12 +13,13 @@ mod row;
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::{Read, Seek};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
-use crate::format::{Format, Layout};
+use crate::format::{Codec, Format, Layout};
 use crate::{Error, Result};
 
 pub use files::{Skipped, good_rows, paths, read_files};
@@ -113,7 +114,8 @@ impl ReadOptions {
     pub fn read<T: DeserializeOwned>(&self, path: impl AsRef<Path>) -> Result<Reader<T>> {
         let path = path.as_ref();
         let format = Format::of(path)?;
-        let file = File::open(path).map_err(Error::io(path, "open the file"))?;
+        let mut file = File::open(path).map_err(Error::io(path, "open the file"))?;
+        check_format(path, &mut file, format)?;
         let text = |file| compressed::text(path, file, format.codec);
         let source = match format.layout {
             Layout::Json => match jsonl::has_lines(text(file)?, self.max_row_bytes)
@@ -135,6 +137,30 @@ impl ReadOptions {
         };
         Ok(Reader { path: path.into(), source, rows: PhantomData })
     }
+}
+
+/// Refuses a file that begins as another format than its name says.
+fn check_format(path: &Path, file: &mut File, format: Format) -> Result<()> {
+    let mut start = Vec::new();
+    if format.codec != Codec::Plain || !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return Ok(());
+    }
+    file.take(6)
+        .read_to_end(&mut start)
+        .and_then(|_| file.rewind())
+        .map_err(Error::io(path, "read the file"))?;
+    for (magic, found, extension) in [
+        (&b"\x1f\x8b"[..], "gzip", "gz"),
+        (b"\x28\xb5\x2f\xfd", "zstd", "zst"),
+        (b"PAR1", "Parquet", "parquet"),
+        (b"ARROW1", "Arrow", "arrow"),
+    ] {
+        let named = path.extension().is_some_and(|name| name.eq_ignore_ascii_case(extension));
+        if start.starts_with(magic) && !named {
+            return Err(Error::OtherFormat { path: path.into(), found, extension });
+        }
+    }
+    Ok(())
 }
 
 /// The rows of a file, made by [`read`].

@@ -32,9 +32,11 @@
 //! assert_eq!(error.to_string(), "field \"bad\": expected a string, got a number");
 //! ```
 
+mod columns;
 mod content;
 mod dialogue;
 mod fields;
+mod unread;
 
 pub mod alpaca;
 pub mod alpaca_eval;
@@ -49,6 +51,7 @@ pub mod oasst1_pairwise;
 pub mod openai;
 pub mod openhermes;
 pub mod pairs;
+pub mod prompt_completion;
 pub mod reward;
 pub mod self_instruct;
 pub mod sft;
@@ -65,10 +68,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::instructions::Instruction;
 use crate::{RecordKind, Row};
+pub(crate) use fields::is_empty;
 use fields::whole_number;
 
 pub use content::{Comparison, Conversation, RowContent};
 pub use fields::{Fields, RowError};
+pub use unread::UnreadFields;
+
+use unread::Seen;
 
 /// All sources, in the order of help texts.
 static SOURCES: &[&dyn RowSource] = &[
@@ -78,6 +85,7 @@ static SOURCES: &[&dyn RowSource] = &[
     &sharegpt::ShareGpt,
     &alpaca::Alpaca,
     &openai::OpenAi,
+    &prompt_completion::PromptCompletion,
     &hh_rlhf::HhRlhf,
     &oasst1_pairwise::Oasst1Pairwise,
     &webgpt::WebGpt,
@@ -118,13 +126,25 @@ pub trait RowSource: Sync {
         Ok(Vec::new())
     }
 
-    /// The content of a row, with [`main_source`](Self::main_source) filled in if the row has none. An empty
-    /// system message is left out.
+    /// The content of a row, as [`content_and_unread`](Self::content_and_unread) gives it.
     ///
     /// # Errors
-    /// Those of [`parse`](Self::parse).
+    /// Those of [`content_and_unread`](Self::content_and_unread).
     fn content(&self, row: &Row) -> Result<RowContent, RowError> {
-        let mut content = self.parse(Fields::new(row))?;
+        self.content_and_unread(row, &mut UnreadFields::default())
+    }
+
+    /// The content of a row, with [`main_source`](Self::main_source) filled in if the row has none. An empty
+    /// system message is left out. Fields that [`parse`](Self::parse) does not read are counted in `unread`;
+    /// a row that is labelled as unwanted (`label` or `kto_tag` false, `weight` 0) is skipped.
+    ///
+    /// # Errors
+    /// Those of [`parse`](Self::parse); [`RowError`] for a field that is not read and would change what is
+    /// learned, such as `system`, `tools` or `images`.
+    fn content_and_unread(&self, row: &Row, unread: &mut UnreadFields) -> Result<RowContent, RowError> {
+        let seen = Seen::default();
+        let content = self.parse(Fields::seen(row, &seen))?;
+        let mut content = seen.account(self, row, content, unread)?;
         content.drop_empty_system();
         if let Some(main_source) = content.main_source_mut().filter(|main_source| main_source.is_empty()) {
             *main_source = self.main_source().into();
@@ -180,22 +200,31 @@ impl Source {
         kind.as_str().parse().ok()
     }
 
-    /// The layout that the fields of a row show: that of a record, `alpaca`, `openai`, `sharegpt` or
-    /// `hh-rlhf`; `None` if they show none of these, as the fields of a bench row.
+    /// The layout that the fields of a row show: that of a record, `alpaca`, `openai`, `sharegpt`,
+    /// `prompt-completion` or `hh-rlhf`; `None` if they show none of these, as the fields of a bench row.
     pub fn of_row(row: &Row) -> Option<Self> {
         let layout = |name: &str| name.parse().ok();
-        if row.contains_key("conversations") {
+        let has = |name: &str| row.contains_key(name);
+        let has_messages = Fields::new(row).is_messages("chosen");
+        if has("conversations") {
             return layout("sharegpt");
         }
         match RecordKind::of_row(row) {
-            Some(RecordKind::Pairs) if !row.contains_key("prompt") && row["chosen"].is_string() => {
+            // An older release of the pairs has an instruction too, and lists of messages.
+            Some(RecordKind::Pairs | RecordKind::Reward) if has("instruction") && !has_messages => {
+                layout("alpaca")
+            }
+            Some(RecordKind::Pairs) if !has("prompt") && row["chosen"].is_string() && !has_messages => {
                 layout("hh-rlhf")
             }
-            Some(RecordKind::Sft) if row.contains_key("instruction") && !row.contains_key("system") => {
+            Some(RecordKind::Sft)
+                if has("instruction") && (!has("system") || has("input") || has("history")) =>
+            {
                 layout("alpaca")
             }
             Some(kind) => Self::of_records(kind),
-            None if row.contains_key("messages") || row.contains_key("preferred_output") => layout("openai"),
+            None if has("messages") || has("preferred_output") => layout("openai"),
+            None if has("prompt") && has("completion") => layout("prompt-completion"),
             None => None,
         }
     }
@@ -275,6 +304,19 @@ mod tests {
             (r#"{"chosen": [], "rejected": []}"#, "pairs"),
             (r#"{"input": "", "chosen": "", "rejected": ""}"#, "reward"),
             (r#"{"chosen": "", "rejected": ""}"#, "hh-rlhf"),
+            (r#"{"chosen": "[{\"role\": \"user\", \"content\": \"\"}]", "rejected": ""}"#, "pairs"),
+            (r#"{"system": "", "instruction": "", "output": ""}"#, "sft"),
+            (r#"{"system": "", "instruction": "", "input": "", "output": ""}"#, "alpaca"),
+            (r#"{"system": "", "instruction": "", "history": [], "output": ""}"#, "alpaca"),
+            (r#"{"instruction": "", "input": "", "chosen": "", "rejected": ""}"#, "alpaca"),
+            (r#"{"system": "", "input": "", "chosen": "", "rejected": ""}"#, "reward"),
+            (r#"{"system": "", "instruction": "", "chosen": [], "rejected": []}"#, "pairs"),
+            (
+                r#"{"instruction": "", "chosen": "[{\"role\": \"user\", \"content\": \"\"}]", "rejected": ""}"#,
+                "pairs",
+            ),
+            (r#"{"instruction": "", "chosen": "", "rejected": ""}"#, "alpaca"),
+            (r#"{"prompt": "", "completion": ""}"#, "prompt-completion"),
             (r#"{"messages": []}"#, "openai"),
             (r#"{"input": {}, "preferred_output": [], "non_preferred_output": []}"#, "openai"),
             (r#"{"conversations": [], "chosen": {}, "rejected": {}}"#, "sharegpt"),

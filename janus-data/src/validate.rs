@@ -10,6 +10,7 @@ use std::str::FromStr;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::sources::is_empty;
 use crate::{Error, Problem, ReadOptions, Result, Row};
 use shape::{Field, fields};
 
@@ -55,6 +56,16 @@ impl RecordKind {
         } else {
             None
         }
+    }
+}
+
+impl RecordKind {
+    /// The fields of a row that have a value and that records of this kind do not have.
+    pub fn other_fields(self, row: &Row) -> impl Iterator<Item = &str> {
+        let known = move |name: &str| fields(self).iter().any(|field| field.names.contains(&name));
+        row.iter()
+            .filter(move |(name, value)| !known(name) && !is_empty(value))
+            .map(|(name, _)| name.as_str())
     }
 }
 
@@ -270,6 +281,12 @@ impl Checker {
                 }),
                 None if *required => self.problem(path, row_number, names[0], shape.expected(), "nothing"),
                 None => {}
+            }
+        }
+        for name in kind.other_fields(row) {
+            if ["system", "instruction", "input", "history", "messages", "conversations"].contains(&name) {
+                let expected = format!("rows of {kind} without this field, which they cannot hold");
+                self.problem(path, row_number, name, &expected, "a value");
             }
         }
         shape::rules(kind, row, &mut |field, expected, got| {

@@ -47,7 +47,8 @@ pub fn write_all<T: Serialize>(path: impl AsRef<Path>, rows: &[T]) -> Result<()>
 /// use janus_core::RewardRecord;
 /// # let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("rm.parquet");
-/// let row = RewardRecord { input: "Be kind.\nHi?".into(), chosen: "Hello!".into(), rejected: "What.".into() };
+/// let input = "Be kind.\nHi?".into();
+/// let row = RewardRecord { history: None, input, chosen: "Hello!".into(), rejected: "What.".into() };
 /// janus_data::write_records(&path, &[row.clone()])?;
 /// assert_eq!(janus_data::read_all::<RewardRecord>(&path)?, [row]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -75,7 +76,7 @@ pub fn write_records<T: ArrowRecord + Serialize + 'static>(path: impl AsRef<Path
 /// let path = folder.path().join("rm.jsonl.zst");
 /// let mut writer = janus_data::Writer::create(&path)?;
 /// for n in 0..3 {
-///     writer.write(RewardRecord { input: format!("{n}"), chosen: "yes".into(), rejected: "no".into() })?;
+///     writer.write(RewardRecord { input: format!("{n}"), ..RewardRecord::default() })?;
 /// }
 /// assert!(!path.exists());
 /// writer.finish()?;

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, DictionaryArray, FixedSizeListArray, Int64Array, LargeListArray,
-    LargeStringArray, ListArray, MapArray, RecordBatch, StringArray, StringViewArray, StructArray,
-    TimestampSecondArray,
+    Array, ArrayRef, BinaryArray, DictionaryArray, FixedSizeListArray, Int32Array, Int64Array,
+    LargeListArray, LargeStringArray, ListArray, ListViewArray, MapArray, RecordBatch, RunArray, StringArray,
+    StringViewArray, StructArray, TimestampSecondArray, UnionArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::datatypes::{DataType, Field, Fields, Int32Type};
+use arrow::datatypes::{DataType, Field, Fields, Int32Type, UnionFields};
 use arrow::ipc::CompressionType;
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
 use janus_core::{BenchRecord, Message, PairRecord, RewardRecord, Score, SftRecord};
@@ -51,6 +51,37 @@ fn text_types(texts: &[Option<&str>]) -> Vec<ArrayRef> {
         Arc::new(texts().collect::<DictionaryArray<Int32Type>>()),
         Arc::new(texts().map(|text| text.map(str::as_bytes)).collect::<BinaryArray>()),
     ]
+}
+
+/// pyarrow's newer types of lists and of repeated values were read as the text that Arrow prints.
+#[test]
+fn list_views_and_runs_are_read_and_unions_and_doubled_columns_refused() {
+    let list = |values: ArrayRef| -> ArrayRef {
+        let field = Arc::new(Field::new("item", values.data_type().clone(), true));
+        Arc::new(ListViewArray::new(field, vec![1, 0].into(), vec![2, 1].into(), values, None))
+    };
+    let texts: ArrayRef = Arc::new(StringArray::from(vec!["a", "b", "c"]));
+    let runs = |values: ArrayRef| -> ArrayRef {
+        Arc::new(RunArray::<Int32Type>::try_new(&Int32Array::from(vec![1, 2]), &values).unwrap())
+    };
+    let numbers = runs(Arc::new(Int64Array::from(vec![Some(7), None])));
+    let rows = |columns| {
+        let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+        let file = tempfile::Builder::new().suffix(".arrow").tempfile().unwrap();
+        let mut writer = FileWriter::try_new(file.reopen().unwrap(), &batch.schema()).unwrap();
+        writer.write(&batch).unwrap();
+        writer.finish().unwrap();
+        read_all::<Map<String, Value>>(file.path()).map_err(|error| error.to_string())
+    };
+    let read = rows(vec![("list", list(texts.clone()), true), ("runs", numbers, true)]).unwrap();
+    assert_eq!(json!(read), json!([{ "list": ["b", "c"], "runs": 7 }, { "list": ["a"] }]));
+
+    let fields = UnionFields::try_new(vec![0], vec![Field::new("text", DataType::Utf8, true)]).unwrap();
+    let union = UnionArray::try_new(fields, vec![0, 0, 0].into(), None, vec![texts.clone()]).unwrap();
+    let error = rows(vec![("union", Arc::new(union) as ArrayRef, true)]).unwrap_err();
+    assert!(error.contains("\"union\"") && error.contains("a union of types is not read"), "{error}");
+    let error = rows(vec![("a", texts.clone(), true), ("a", texts, true)]).unwrap_err();
+    assert!(error.ends_with("two columns are named \"a\": rename one or leave it out"), "{error}");
 }
 
 fn messages(contents: ArrayRef, roles: ArrayRef) -> StructArray {

@@ -75,7 +75,7 @@ fn a_wrong_type() {
 fn a_wrong_type_in_parquet() {
     let folder = Folder::new();
     let path = folder.path("rm.parquet");
-    let row = RewardRecord { input: "i".into(), chosen: "c".into(), rejected: "r".into() };
+    let row = RewardRecord { history: None, input: "i".into(), chosen: "c".into(), rejected: "r".into() };
     write_records(&path, &[row.clone(), row]).unwrap();
     assert_eq!(message::<SftRecord>(&path), "rm.parquet, row 1, field \"system\": missing");
     assert_eq!(
@@ -217,8 +217,11 @@ fn a_gz_of_several_members_is_read_to_its_end() {
 fn a_truncated_or_invalid_parquet() {
     let folder = Folder::new();
     let path = folder.path("rm.parquet");
-    write_records(&path, &[RewardRecord { input: "i".into(), chosen: "c".into(), rejected: "r".into() }])
-        .unwrap();
+    write_records(
+        &path,
+        &[RewardRecord { history: None, input: "i".into(), chosen: "c".into(), rejected: "r".into() }],
+    )
+    .unwrap();
     let bytes = std::fs::read(&path).unwrap();
     for (name, bytes) in [
         ("cut.parquet", &bytes[..bytes.len() - 9]),
@@ -235,6 +238,7 @@ fn a_truncated_or_invalid_parquet() {
 fn a_truncated_zst_or_arrow() {
     let folder = Folder::new();
     let row = |i: usize| RewardRecord {
+        history: None,
         input: format!("{i} {}", i * 7919 % 10007),
         chosen: "c".into(),
         rejected: "r".into(),
@@ -388,7 +392,12 @@ fn a_failed_write_leaves_the_old_file_and_no_temporary() {
 fn a_damaged_byte_never_panics() {
     let folder = Folder::new();
     let path = folder.path("rm.parquet");
-    let row = |i: usize| RewardRecord { input: format!("i{i}"), chosen: "c".repeat(i), rejected: "r".into() };
+    let row = |i: usize| RewardRecord {
+        history: None,
+        input: format!("i{i}"),
+        chosen: "c".repeat(i),
+        rejected: "r".into(),
+    };
     write_records(&path, &(0..5).map(row).collect::<Vec<_>>()).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     for at in 0..bytes.len() {

@@ -89,7 +89,7 @@ fn content() -> impl Strategy<Value = RowContent> {
     let prompt = prop_oneof![3 => dialogue(), 1 => disorder()];
     (prompt, arbitrary::text(), prop::option::of(arbitrary::text())).prop_map(
         |(mut prompt, chosen, rejected)| {
-            if prompt.first().is_some_and(|first| first.role == Role::System && first.content.is_empty()) {
+            while prompt.first().is_some_and(|first| first.role == Role::System && first.content.is_empty()) {
                 prompt.remove(0);
             }
             match rejected {
@@ -103,6 +103,19 @@ fn content() -> impl Strategy<Value = RowContent> {
             }
         },
     )
+}
+
+/// A pair of one turn as a file of rewards has it: the system message stands in the user's.
+fn one_message(pair: &Comparison) -> Comparison {
+    let prompt = match pair.prompt.as_slice() {
+        [system, user]
+            if (system.role, user.role) == (Role::System, Role::User) && !system.content.is_empty() =>
+        {
+            vec![Message::user(format!("{}\n{}", system.content, user.content))]
+        }
+        prompt => prompt.to_vec(),
+    };
+    Comparison { prompt, ..pair.clone() }
 }
 
 /// Number of cases; `PROPTEST_CASES` sets another.
@@ -121,12 +134,13 @@ proptest! {
     #[test]
     fn what_is_written_in_a_layout_is_read_back_equal(contents in prop::collection::vec(content(), 0..6)) {
         let folder = tempfile::tempdir().unwrap();
-        for target in ["openai", "sharegpt", "alpaca", "hh-rlhf", "sft", "pairs"] {
-            let records = ["sft", "pairs"].contains(&target);
+        for target in ["openai", "sharegpt", "alpaca", "hh-rlhf", "sft", "pairs", "reward"] {
+            let records = ["sft", "pairs", "reward"].contains(&target);
             let formats = TEXT_FORMATS.iter().chain(RECORD_FORMATS.iter().filter(|_| records));
             // Layouts of conversations keep the better answer of a pair.
             let held: Vec<RowContent> = contents.iter().map(|content| match content {
                 RowContent::Comparison(pair) if ["alpaca", "sft"].contains(&target) => RowContent::Conversation(pair.better()),
+                RowContent::Comparison(pair) if target == "reward" => RowContent::Comparison(one_message(pair)),
                 other => other.clone(),
             }).collect();
             for format in formats {
@@ -158,7 +172,7 @@ fn a_dialogue_of_four_turns_is_left_out_by_no_layout_that_has_turns() {
         ..Comparison::default()
     };
     let folder = tempfile::tempdir().unwrap();
-    for target in ["openai", "sharegpt", "hh-rlhf", "pairs"] {
+    for target in ["openai", "sharegpt", "hh-rlhf", "pairs", "reward"] {
         for format in TEXT_FORMATS {
             let contents = [RowContent::Comparison(pair.clone())];
             assert_eq!(

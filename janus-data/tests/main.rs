@@ -30,3 +30,5 @@ mod stub;
 mod tokenizer;
 #[cfg(feature = "tokenize")]
 mod tokens;
+#[cfg(feature = "parquet")]
+mod unread;

@@ -88,7 +88,12 @@ proptest! {
 }
 
 fn many(rows: usize) -> Vec<RewardRecord> {
-    let row = |i| RewardRecord { input: format!("i{i}"), chosen: "c".repeat(i % 7), rejected: String::new() };
+    let row = |i| RewardRecord {
+        history: None,
+        input: format!("i{i}"),
+        chosen: "c".repeat(i % 7),
+        rejected: String::new(),
+    };
     (0..rows).map(row).collect()
 }
 
@@ -158,7 +163,7 @@ fn a_pattern_gives_sorted_files_and_no_match_is_an_error() {
 #[test]
 fn columns_are_mapped_in_every_format() {
     let folder = tempfile::tempdir().unwrap();
-    let row = || RewardRecord { input: "i".into(), chosen: "c".into(), rejected: "r".into() };
+    let row = || RewardRecord { history: None, input: "i".into(), chosen: "c".into(), rejected: "r".into() };
     for name in ["a.json", "a.jsonl", "a.csv", "a.parquet", "a.arrow"] {
         let path = folder.path().join(name);
         write_records(&path, &[row()]).unwrap();

@@ -205,10 +205,18 @@ impl Recipe {
     /// from `data.rows` and `data.tokens_per_row`. `None` if the recipe lacks the counts that it needs.
     ///
     /// # Errors
-    /// If the token file cannot be read; [`Error::AllHeldOut`](crate::Error::AllHeldOut); as
+    /// If the token file cannot be read, or `data.path` is a pattern that matches nothing and the recipe does
+    /// not state the rows; [`Error::AllHeldOut`](crate::Error::AllHeldOut); as
     /// [`TrainConfig::for_lengths`].
     pub fn work(&self) -> Result<Option<Work>> {
-        if self.data.path.is_dir() { self.counted_work().map(Some) } else { Ok(self.stated_work()) }
+        if self.data.path.is_dir() {
+            return self.counted_work().map(Some);
+        }
+        if self.data.rows.is_none() {
+            // A pattern that matches nothing is an error now; a file may be made later.
+            self.data_files()?;
+        }
+        Ok(self.stated_work())
     }
 
     /// The exact steps, from the lengths of the rows on disk.

@@ -114,6 +114,7 @@ fn pair_row(chosen: &Draft<'_>, rejected: &Draft<'_>) -> PairRecord {
 
 fn reward_row(chosen: &Draft<'_>, rejected: &Draft<'_>) -> RewardRecord {
     RewardRecord {
+        history: None,
         input: format!("{}\n{}", chosen.system, chosen.instruction.prompt),
         chosen: chosen.response.clone(),
         rejected: rejected.response.clone(),

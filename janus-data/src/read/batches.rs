@@ -1,6 +1,6 @@
 //! Reads Parquet and Arrow IPC, batch by batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::panic::{self, AssertUnwindSafe};
@@ -145,7 +145,15 @@ impl Rows {
             }
             self.index = 0;
             match self.batches.next() {
-                Some(Ok(batch)) => self.batch = batch.into(),
+                Some(Ok(batch)) => {
+                    let (schema, mut seen) = (batch.schema(), HashSet::new());
+                    if let Some(twice) = schema.fields().iter().find(|field| !seen.insert(field.name())) {
+                        self.ended = true;
+                        let column = twice.name().clone();
+                        return Some(Err(Error::TwoColumns { path: path.into(), column }));
+                    }
+                    self.batch = batch.into();
+                }
                 None => self.ended = true,
                 Some(Err(damage)) => {
                     self.ended = true;

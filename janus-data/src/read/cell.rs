@@ -1,10 +1,10 @@
 //! Deserializes Arrow values with serde directly, without an intermediate copy. Only the fields that a type
 //! needs are read.
 
-use arrow::array::{Array, AsArray, OffsetSizeTrait};
+use arrow::array::{Array, AsArray, OffsetSizeTrait, RunArray};
 use arrow::datatypes::{
-    DataType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
-    UInt16Type, UInt32Type, UInt64Type,
+    DataType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    RunEndIndexType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow::util::display::array_value_to_string;
 use serde::de::value::Error;
@@ -27,6 +27,19 @@ impl<'a> Cell<'a> {
                 .array
                 .as_any_dictionary_opt()
                 .is_some_and(|_| self.in_dictionary().is_none_or(Cell::is_null))
+            || self.in_runs().is_some_and(Cell::is_null)
+    }
+
+    /// The value of the run that contains this index, in an array of runs.
+    fn in_runs(self) -> Option<Cell<'a>> {
+        let array = self.array;
+        let DataType::RunEndEncoded(ends, _) = array.data_type() else { return None };
+        let (values, index) = match ends.data_type() {
+            DataType::Int16 => run(array.as_run::<Int16Type>(), self.index),
+            DataType::Int32 => run(array.as_run::<Int32Type>(), self.index),
+            _ => run(array.as_run::<Int64Type>(), self.index),
+        };
+        Some(Cell { array: values, index })
     }
 
     /// The value that a dictionary key refers to.
@@ -47,6 +60,12 @@ impl<'a> Cell<'a> {
         }
     }
 
+    fn list_view<O: OffsetSizeTrait>(self) -> Items<'a> {
+        let list = self.array.as_list_view::<O>();
+        let index = list.offsets()[self.index].as_usize();
+        Items { values: list.values(), index, end: index + list.sizes()[self.index].as_usize() }
+    }
+
     fn text<'de, V: Visitor<'de>>(bytes: &[u8], visitor: V) -> Result<V::Value, Error> {
         // Some writers store text as bytes, without the logical type of text.
         match std::str::from_utf8(bytes) {
@@ -54,6 +73,11 @@ impl<'a> Cell<'a> {
             Err(_) => visitor.visit_bytes(bytes),
         }
     }
+}
+
+/// The values of an array of runs, and the index of the run that contains `index`.
+fn run<E: RunEndIndexType>(array: &RunArray<E>, index: usize) -> (&dyn Array, usize) {
+    (array.values(), array.get_physical_index(index))
 }
 
 macro_rules! number {
@@ -95,6 +119,15 @@ impl<'de> Deserializer<'de> for Cell<'_> {
             },
             DataType::List(_) => visitor.visit_seq(self.list::<i32>()),
             DataType::LargeList(_) => visitor.visit_seq(self.list::<i64>()),
+            DataType::ListView(_) => visitor.visit_seq(self.list_view::<i32>()),
+            DataType::LargeListView(_) => visitor.visit_seq(self.list_view::<i64>()),
+            DataType::Union(..) => {
+                Err(Error::custom("a union of types is not read: write a column for each type"))
+            }
+            DataType::RunEndEncoded(..) => match self.in_runs() {
+                Some(value) => value.deserialize_any(visitor),
+                None => visitor.visit_unit(),
+            },
             DataType::FixedSizeList(_, length) => {
                 let (list, length) = (array.as_fixed_size_list(), *length as usize);
                 visitor.visit_seq(Items {

@@ -1,7 +1,7 @@
 //! Reads comma-separated values with a header (RFC 4180).
 
 use std::collections::HashSet;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,9 +15,10 @@ use serde_json::Value;
 
 use super::ReadOptions;
 use super::compressed::{Text, broken};
+use super::jsonl::BYTE_ORDER_MARK;
 use super::row::Location;
 use crate::format::Codec;
-use crate::{Problem, Result};
+use crate::{Error, Problem, Result};
 
 /// A stream of rows.
 pub(super) struct Rows {
@@ -40,7 +41,7 @@ impl Rows {
         let reader = ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
-            .from_reader(Limited { text, remaining: remaining.clone() });
+            .from_reader(Limited { text: Quoted::new(text), remaining: remaining.clone() });
         let mut rows = Self {
             reader,
             remaining,
@@ -62,6 +63,13 @@ impl Rows {
                 let hidden = field.is_none() && options.columns.contains_key(cell);
                 rows.header.push((!hidden).then(|| field.cloned().unwrap_or_else(|| cell.into())));
             }
+            if let [Some(only)] = rows.header.as_slice()
+                && let Some(other) = [";", "\t", "|"].into_iter().find(|other| only.contains(*other))
+            {
+                let problem =
+                    format!("the header has one cell, which contains {other:?}: separate cells with commas");
+                return Err(location.error(None, Problem::Rule(problem)));
+            }
             let mut seen = HashSet::new();
             if let Some(twice) =
                 rows.header.iter().flatten().find(|name| !name.is_empty() && !seen.insert(*name))
@@ -80,10 +88,15 @@ impl Rows {
             csv::ErrorKind::Io(error) => error,
             other => io::Error::other(format!("{other:?}")),
         });
-        read.map_err(|error| match error.get_ref().is_some_and(|inner| inner.is::<OverLimit>()) {
-            true => Location { path, row: self.row + 1, line: None }
-                .error(None, Problem::TooLong { limit: self.limit }),
-            false => broken(path, self.codec, self.row)(error),
+        read.map_err(|error| {
+            let location = |line| Location { path, row: self.row + 1, line };
+            if error.get_ref().is_some_and(|inner| inner.is::<OverLimit>()) {
+                return location(None).error(None, Problem::TooLong { limit: self.limit });
+            }
+            match error.get_ref().and_then(|inner| inner.downcast_ref::<BadQuote>()) {
+                Some(quote) => Error::Quote { path: path.into(), line: quote.line, problem: quote.problem },
+                None => broken(path, self.codec, self.row)(error),
+            }
         })
     }
 
@@ -131,12 +144,91 @@ impl Rows {
     }
 }
 
+/// A stream whose quoted cells end as RFC 4180 says. The parser is lenient: with a quote that is not closed, it
+/// would take the rest of the file for one cell.
+struct Quoted {
+    text: Text,
+    state: QuoteState,
+    line: u64,
+    /// Line in which the last quoted cell begins.
+    begins: u64,
+    /// Bytes passed on.
+    passed: u64,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum QuoteState {
+    CellStart,
+    Plain,
+    Quoted,
+    /// After a quote within a quoted cell, which closes it unless another follows.
+    AfterQuote,
+}
+
+/// A quote that does not open, close or escape.
+#[derive(Debug, thiserror::Error)]
+#[error("line {line}: {problem}")]
+struct BadQuote {
+    line: u64,
+    problem: &'static str,
+}
+
+impl Quoted {
+    fn new(text: Text) -> Self {
+        Self { text, state: QuoteState::CellStart, line: 1, begins: 1, passed: 0 }
+    }
+
+    /// Follows a byte; false for a text after a closed quote.
+    fn follow(&mut self, byte: u8) -> bool {
+        use QuoteState::{AfterQuote, CellStart, Plain, Quoted};
+        self.state = match (self.state, byte) {
+            (CellStart, b'"') => {
+                self.begins = self.line;
+                Quoted
+            }
+            (Quoted, b'"') => AfterQuote,
+            (AfterQuote, b'"') | (Quoted, _) => Quoted,
+            (_, b',' | b'\n' | b'\r') => CellStart,
+            (AfterQuote, _) => return false,
+            (CellStart, _) if self.passed < 3 && BYTE_ORDER_MARK.contains(&byte) => CellStart,
+            (CellStart | Plain, _) => Plain,
+        };
+        self.line += u64::from(byte == b'\n');
+        self.passed += 1;
+        true
+    }
+
+    fn bad(&self, problem: &'static str) -> io::Error {
+        io::Error::other(BadQuote { line: self.begins, problem })
+    }
+}
+
+impl Read for Quoted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let text = self.text.fill_buf()?;
+        let read = text.len().min(buffer.len());
+        buffer[..read].copy_from_slice(&text[..read]);
+        if read == 0 && self.state == QuoteState::Quoted && !buffer.is_empty() {
+            return Err(self.bad("the quoted cell that begins here is not closed"));
+        }
+        // The rows before a wrong quote are passed on first.
+        let good = buffer[..read].iter().position(|byte| !self.follow(*byte)).unwrap_or(read);
+        if read > 0 && good == 0 {
+            return Err(self.bad(
+                "the quoted cell that begins here is followed by text: write a quote within a cell as two",
+            ));
+        }
+        self.text.consume(good);
+        Ok(good)
+    }
+}
+
 /// Bytes that the parser may read ahead of the current row.
 const READ_AHEAD: usize = 1 << 16;
 
 /// Fails when a row exceeds the limit.
 struct Limited {
-    text: Text,
+    text: Quoted,
     remaining: Arc<AtomicUsize>,
 }
 

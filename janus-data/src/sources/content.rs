@@ -158,6 +158,27 @@ pub(super) fn joined(instruction: &str, input: &str) -> String {
     if input.trim().is_empty() { instruction.into() } else { format!("{instruction}\n{input}") }
 }
 
+/// Puts the system message of a field of its own before the messages, unless it is empty; `indices` follow
+/// their messages.
+pub(super) fn begin_with(
+    system: &str,
+    messages: &mut Vec<Message>,
+    indices: &mut [usize],
+) -> Result<(), RowError> {
+    match messages.first() {
+        _ if system.is_empty() => {}
+        Some(first) if first.role == Role::System && first.content != system => {
+            return Err(RowError::rule("system", "the conversation begins with another system message"));
+        }
+        Some(first) if first.role == Role::System => {}
+        _ => {
+            messages.insert(0, Message::system(system));
+            indices.iter_mut().for_each(|index| *index += 1);
+        }
+    }
+    Ok(())
+}
+
 /// A conversation of one turn, with the system message unless it is empty.
 pub(super) fn turns(system: &str, prompt: &str, output: &str) -> Vec<Message> {
     let system = (!system.is_empty()).then(|| Message::system(system));
@@ -291,12 +312,20 @@ impl Comparison {
         })
     }
 
-    /// Converts to a record of plain strings. Its `input` is the system message, a line break and the
-    /// instruction. `None` for several turns, which the record cannot hold.
+    /// Converts to a record. For one turn, `input` is the system message, a line break and the instruction;
+    /// for several, it is the last user message, and the messages before it are the history. `None` if the
+    /// prompt does not end with a user message.
     pub fn reward(&self) -> Option<RewardRecord> {
-        let (system, prompt) = one_turn(&self.prompt)?;
-        let input = if system.is_empty() { prompt.into() } else { format!("{system}\n{prompt}") };
-        Some(RewardRecord { input, chosen: self.chosen.clone(), rejected: self.rejected.clone() })
+        let (history, input) = match one_turn(&self.prompt) {
+            Some(("", prompt)) => (Vec::new(), prompt.into()),
+            Some((system, prompt)) => (Vec::new(), format!("{system}\n{prompt}")),
+            None => {
+                let (last, history) = self.prompt.split_last()?;
+                (last.role == Role::User).then(|| (history.to_vec(), last.content.clone()))?
+            }
+        };
+        let (chosen, rejected) = (self.chosen.clone(), self.rejected.clone());
+        Some(RewardRecord { history: Some(history), input, chosen, rejected })
     }
 
     /// Converts to two dialogues marked with `Human:` and `Assistant:`; `None` for texts that these marks

@@ -6,6 +6,7 @@ use std::path::Path;
 use janus_core::{Message, PreferenceSet, Role};
 use serde_json::Value;
 
+use super::unread::Seen;
 use crate::{Error, Problem, Row};
 
 /// A row that does not have the layout of its source.
@@ -72,26 +73,49 @@ pub(super) fn whole_number(value: &Value) -> Option<String> {
 
 /// The fields of a row, or of an object in it, read by name and type. Errors name the field.
 #[derive(Debug, Clone, Copy)]
-pub struct Fields<'a>(&'a Row);
+pub struct Fields<'a> {
+    row: &'a Row,
+    seen: Option<&'a Seen>,
+}
 
 impl<'a> Fields<'a> {
     /// The fields of a row.
     pub fn new(row: &'a Row) -> Self {
-        Self(row)
+        Self { row, seen: None }
+    }
+
+    /// The fields of a row; `seen` learns which of them are read.
+    pub(super) fn seen(row: &'a Row, seen: &'a Seen) -> Self {
+        Self { row, seen: Some(seen) }
     }
 
     /// The value of a field.
     pub fn value(self, name: &str) -> Option<&'a Value> {
-        self.0.get(name)
+        if let Some(seen) = self.seen {
+            seen.read(self.row, name);
+        }
+        self.row.get(name)
     }
 
-    /// Whether the row has a field that is neither null nor an empty text, as in the cell of a table.
+    /// Whether the row has a field that is neither null nor an empty text, as in the cell of a table. The
+    /// field does not count as read.
     pub fn contains(self, name: &str) -> bool {
-        self.0.get(name).is_some_and(|value| !value.is_null() && value.as_str() != Some(""))
+        self.row.get(name).is_some_and(|value| !value.is_null() && value.as_str() != Some(""))
+    }
+
+    /// The text of a field that is not the JSON of messages. The field does not count as read.
+    pub(super) fn unread_text(self, name: &str) -> Option<&'a str> {
+        self.row.get(name)?.as_str().filter(|text| messages_in(text).is_none())
+    }
+
+    /// Whether a field is a list, or the JSON of messages. The field does not count as read.
+    pub(super) fn is_messages(self, name: &str) -> bool {
+        let list = |text: &str| messages_in(text).is_some();
+        self.row.get(name).is_some_and(|value| value.is_array() || value.as_str().is_some_and(list))
     }
 
     fn get(self, name: &str) -> Result<&'a Value, RowError> {
-        self.0.get(name).filter(|value| !value.is_null()).ok_or_else(|| RowError::missing(name))
+        self.value(name).filter(|value| !value.is_null()).ok_or_else(|| RowError::missing(name))
     }
 
     /// A text.
@@ -108,7 +132,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// [`RowError`] if the field has another type.
     pub fn optional_text(self, name: &str) -> Result<String, RowError> {
-        if self.0.get(name).is_none_or(Value::is_null) { Ok(String::new()) } else { self.text(name) }
+        if self.row.get(name).is_none_or(Value::is_null) { Ok(String::new()) } else { self.text(name) }
     }
 
     /// The text under the first of several names that the row has.
@@ -116,7 +140,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// [`RowError`] if it has none of them, or the field has another type.
     pub fn first_text(self, names: &[&str]) -> Result<String, RowError> {
-        let name = names.iter().find(|name| self.0.contains_key(**name)).or(names.first());
+        let name = names.iter().find(|name| self.row.contains_key(**name)).or(names.first());
         self.text(name.copied().unwrap_or_default())
     }
 
@@ -135,7 +159,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// [`RowError`] if the field has another type.
     pub fn id(self, name: &str) -> Result<String, RowError> {
-        let Some(value) = self.0.get(name).filter(|value| !value.is_null()) else { return Ok(String::new()) };
+        let Some(value) = self.value(name).filter(|value| !value.is_null()) else { return Ok(String::new()) };
         whole_number(value).ok_or_else(|| RowError::mismatch(name, "a string or a whole number", kind(value)))
     }
 
@@ -147,8 +171,7 @@ impl<'a> Fields<'a> {
         match self.get(name)? {
             Value::Array(list) => Ok(Cow::Borrowed(list)),
             Value::String(cell) => {
-                let list =
-                    serde_json::from_str(cell).map_err(|_| RowError::mismatch(name, "a list", "a string"))?;
+                let list = serde_json::from_str(cell).map_err(|_| not_json(name, "a list", cell))?;
                 Ok(Cow::Owned(list))
             }
             value => Err(RowError::mismatch(name, "a list", kind(value))),
@@ -163,8 +186,7 @@ impl<'a> Fields<'a> {
         match self.get(name)? {
             Value::Object(object) => Ok(Cow::Borrowed(object)),
             Value::String(cell) => {
-                let object = serde_json::from_str(cell)
-                    .map_err(|_| RowError::mismatch(name, "an object", "a string"))?;
+                let object = serde_json::from_str(cell).map_err(|_| not_json(name, "an object", cell))?;
                 Ok(Cow::Owned(object))
             }
             value => Err(RowError::mismatch(name, "an object", kind(value))),
@@ -192,17 +214,32 @@ impl<'a> Fields<'a> {
     pub fn messages(self, name: &str) -> Result<Vec<Message>, RowError> {
         match self.get(name)? {
             Value::String(cell) => {
-                let list: Vec<Value> = serde_json::from_str(cell)
-                    .map_err(|_| RowError::mismatch(name, "a list of messages", "a string"))?;
-                messages(&list, name)
+                let list: Vec<Value> =
+                    serde_json::from_str(cell).map_err(|_| not_json(name, "a list of messages", cell))?;
+                self.list_of_messages(&list, name)
             }
-            Value::Array(list) => messages(list, name),
+            Value::Array(list) => self.list_of_messages(list, name),
             value => Err(RowError::mismatch(name, "a list of messages", kind(value))),
         }
     }
 
-    /// The indices of the assistant's messages of a list that carry no loss: those with `weight` 0 or `train`
-    /// false.
+    fn list_of_messages(self, list: &[Value], name: &str) -> Result<Vec<Message>, RowError> {
+        let unread = format!("{name}[]");
+        let message = |(at, value)| self.one_message(value, &format!("{name}[{at}]"), &unread);
+        list.iter().enumerate().map(message).collect()
+    }
+
+    /// Reads a message and records its fields that are not read, below the name `unread`.
+    fn one_message(self, value: &Value, path: &str, unread: &str) -> Result<Message, RowError> {
+        let (message, others) = message(value, path)?;
+        if let Some(seen) = self.seen {
+            others.iter().for_each(|field| seen.unread_in_messages(format!("{unread}.{field}")));
+        }
+        Ok(message)
+    }
+
+    /// The indices of the assistant's messages of a list that carry no loss: those with `weight` 0, or with
+    /// `train`, `training` or `loss` false.
     ///
     /// # Errors
     /// [`RowError`] for a weight that is neither 0 nor 1, or that gives loss to a message that is not the
@@ -210,31 +247,32 @@ impl<'a> Fields<'a> {
     pub fn without_loss(self, name: &str) -> Result<Vec<usize>, RowError> {
         let mut without_loss = Vec::new();
         for (at, (value, message)) in self.list(name)?.iter().zip(self.messages(name)?).enumerate() {
-            let key =
-                if value.get("weight").is_some_and(|weight| !weight.is_null()) { "weight" } else { "train" };
-            let carries_loss = match value.get(key) {
-                None | Some(Value::Null) => continue,
-                Some(Value::Bool(train)) if key == "train" => *train,
-                Some(Value::Number(weight)) if key == "weight" && weight.as_f64() == Some(0.0) => false,
-                Some(Value::Number(weight)) if key == "weight" && weight.as_f64() == Some(1.0) => true,
-                Some(other) => {
-                    let expected = if key == "weight" { "0 or 1" } else { "true or false" };
-                    return Err(RowError::mismatch(
-                        format!("{name}[{at}].{key}"),
-                        expected,
-                        other.to_string(),
+            let error = |key, problem| RowError { field: format!("{name}[{at}].{key}"), problem };
+            let mut carries_loss = None;
+            for key in LOSS_KEYS {
+                let carries = match (key, value.get(key)) {
+                    (_, None | Some(Value::Null)) => continue,
+                    ("weight", Some(Value::Number(weight))) if weight.as_f64() == Some(0.0) => false,
+                    ("weight", Some(Value::Number(weight))) if weight.as_f64() == Some(1.0) => true,
+                    ("train" | "training" | "loss", Some(Value::Bool(carries))) => *carries,
+                    (_, Some(got)) => {
+                        let expected = if key == "weight" { "0 or 1" } else { "true or false" }.into();
+                        return Err(error(key, Problem::Mismatch { expected, got: got.to_string() }));
+                    }
+                };
+                if carries && message.role != Role::Assistant {
+                    let problem = "only an assistant's message can be in the loss";
+                    return Err(error(key, Problem::Rule(problem.into())));
+                }
+                if carries_loss.replace(carries).is_some_and(|other| other != carries) {
+                    return Err(error(
+                        key,
+                        Problem::Rule("another key of the message says the opposite".into()),
                     ));
                 }
-            };
-            match (message.role, carries_loss) {
-                (Role::Assistant, false) => without_loss.push(at),
-                (Role::Assistant, true) | (_, false) => {}
-                (_, true) => {
-                    return Err(RowError::rule(
-                        format!("{name}[{at}].{key}"),
-                        "only an assistant's message can be in the loss",
-                    ));
-                }
+            }
+            if message.role == Role::Assistant && carries_loss == Some(false) {
+                without_loss.push(at);
             }
         }
         Ok(without_loss)
@@ -247,6 +285,9 @@ impl<'a> Fields<'a> {
     pub fn messages_or_text(self, name: &str, role: Role) -> Result<Vec<Message>, RowError> {
         match self.get(name)? {
             Value::String(text) if messages_in(text).is_none() => {
+                if is_python(text) {
+                    return Err(not_json(name, "a string or a list of messages", text));
+                }
                 Ok(vec![Message { role, content: text.clone() }])
             }
             Value::String(_) | Value::Array(_) => self.messages(name),
@@ -254,19 +295,28 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// One message; a plain text is the assistant's.
+    /// An answer: a text, or a message of the assistant.
     ///
     /// # Errors
-    /// [`RowError`] if the field is missing or not a message.
-    pub fn message(self, name: &str) -> Result<Message, RowError> {
-        match self.get(name)? {
-            // The cell of a spreadsheet has the message as JSON; some writers store only the text of the
-            // answer.
+    /// [`RowError`] if the field is missing or not such a message.
+    pub fn answer(self, name: &str) -> Result<String, RowError> {
+        let in_cell: Value;
+        let value = match self.get(name)? {
+            // The cell of a spreadsheet has the message as JSON.
             Value::String(text) => match serde_json::from_str(text).ok().filter(is_message) {
-                Some(value) => message(&value, name),
-                None => Ok(Message::assistant(text.clone())),
+                Some(value) => {
+                    in_cell = value;
+                    &in_cell
+                }
+                None if is_python(text) => return Err(not_json(name, "a string or a message", text)),
+                None => return Ok(text.clone()),
             },
-            value => message(value, name),
+            value => value,
+        };
+        let message = self.one_message(value, name, name)?;
+        match message.role {
+            Role::Assistant => Ok(message.content),
+            other => Err(RowError::mismatch(name, "a message of the assistant", other.as_str())),
         }
     }
 
@@ -313,7 +363,9 @@ fn messages_in(text: &str) -> Option<Vec<Value>> {
     if !text.trim_start().starts_with('[') {
         return None;
     }
-    serde_json::from_str(text).ok().filter(|list: &Vec<Value>| list.iter().all(is_message))
+    serde_json::from_str(text)
+        .ok()
+        .filter(|list: &Vec<Value>| !list.is_empty() && list.iter().all(is_message))
 }
 
 fn is_message(value: &Value) -> bool {
@@ -322,17 +374,36 @@ fn is_message(value: &Value) -> bool {
         .any(|(role, content)| value.get(role).is_some() && value.get(content).is_some())
 }
 
-fn messages(list: &[Value], name: &str) -> Result<Vec<Message>, RowError> {
-    list.iter().enumerate().map(|(at, value)| message(value, &format!("{name}[{at}]"))).collect()
+/// Whether a text is a message, or a list of messages, as Python prints it: `[{'role': 'user', …}]`.
+fn is_python(text: &str) -> bool {
+    let text = text.trim_start().trim_start_matches("array(").trim_start_matches(['[', ' ', '\n']);
+    ["role", "content", "from", "value"].iter().any(|key| {
+        text.strip_prefix("{'")
+            .and_then(|text| text.strip_prefix(key))
+            .is_some_and(|text| text.starts_with("':"))
+    })
 }
 
+/// The error of a cell that is not the JSON of what is expected.
+fn not_json(name: &str, expected: &str, cell: &str) -> RowError {
+    if is_python(cell) {
+        let problem =
+            "a list as Python prints it, which is not JSON: write the table as JSON lines or Parquet";
+        return RowError::rule(name, problem);
+    }
+    RowError::mismatch(name, expected, "a string")
+}
+
+/// Keys of a message that say whether it carries loss.
+const LOSS_KEYS: [&str; 4] = ["weight", "train", "training", "loss"];
+
 /// Reads `{role, content}` or `{from, value}`, with the usual names of roles. The content is a text, or a
-/// list of parts that are all texts.
-fn message(value: &Value, path: &str) -> Result<Message, RowError> {
+/// list of parts that are all texts. Also returns the names of the other fields that have a value.
+fn message<'v>(value: &'v Value, path: &str) -> Result<(Message, Vec<&'v str>), RowError> {
     let Some(object) = value.as_object() else {
         return Err(RowError::mismatch(path, "a message", kind(value)));
     };
-    let fields = Fields(object);
+    let fields = Fields::new(object);
     let (role_name, content_name) =
         if object.contains_key("from") { ("from", "value") } else { ("role", "content") };
     let named = fields.text(role_name).map_err(|error| error.within(path))?;
@@ -348,25 +419,36 @@ fn message(value: &Value, path: &str) -> Result<Message, RowError> {
             ));
         }
     };
-    if let Some(name) = ["tool_calls", "function_call"]
-        .into_iter()
-        .find(|name| object.get(*name).is_some_and(|calls| !empty(calls)))
-    {
-        return Err(RowError::rule(format!("{path}.{name}"), "calls of tools cannot be trained"));
+    let mut others = Vec::new();
+    for (name, _) in object.iter().filter(|(_, value)| !is_empty(value)) {
+        let problem = match name.as_str() {
+            "tool_calls" | "function_call" => "calls of tools cannot be trained",
+            "reasoning_content" | "reasoning" | "thinking" => {
+                "reasoning beside the content cannot be trained: write it into the content, or remove the field"
+            }
+            "train_detail" => "parts of a message cannot have a loss of their own: split the message",
+            name => {
+                if ![role_name, content_name].contains(&name) && !LOSS_KEYS.contains(&name) {
+                    others.push(name);
+                }
+                continue;
+            }
+        };
+        return Err(RowError::rule(format!("{path}.{name}"), problem));
     }
     let content = match fields.value(content_name) {
         Some(Value::Array(parts)) => parts_text(parts, &format!("{path}.{content_name}"))?,
         _ => fields.text(content_name).map_err(|error| error.within(path))?,
     };
-    Ok(Message { role, content })
+    Ok((Message { role, content }, others))
 }
 
 /// Whether a value says nothing: null, or a list, an object or a text without content.
-fn empty(value: &Value) -> bool {
+pub(crate) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Array(list) => list.is_empty(),
-        Value::Object(fields) => fields.values().all(empty),
+        Value::Object(fields) => fields.values().all(is_empty),
         Value::String(text) => text.is_empty(),
         _ => false,
     }

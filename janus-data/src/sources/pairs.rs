@@ -5,6 +5,7 @@
 
 use janus_core::{Message, Role};
 
+use super::content::begin_with;
 use super::{Comparison, Fields, RowContent, RowError, RowSource};
 
 /// See the [module](self).
@@ -25,20 +26,35 @@ impl RowSource for Pairs {
             row.messages_or_text("chosen", Role::Assistant)?,
             row.messages_or_text("rejected", Role::Assistant)?,
         )?;
-        if pair.prompt.iter().all(|message| message.role == Role::System) {
-            pair.prompt.extend(row.messages_or_text("prompt", Role::User)?);
-        }
+        add_prompt(&mut pair.prompt, row)?;
         pair.main_source = row.optional_text("main_source")?;
         pair.original_source = row.optional_text("original_source")?;
-        let system = row.optional_text("system")?;
-        match pair.prompt.first() {
-            _ if system.is_empty() => {}
-            Some(first) if first.role == Role::System && first.content != system => {
-                return Err(RowError::rule("system", "the conversation begins with another system message"));
-            }
-            Some(first) if first.role == Role::System => {}
-            _ => pair.prompt.insert(0, Message::system(system)),
-        }
+        begin_with(&row.optional_text("system")?, &mut pair.prompt, &mut [])?;
         Ok(RowContent::Comparison(pair))
     }
+}
+
+/// Adds what the field `prompt` says before the conversation that the answers repeat. A text that the
+/// conversation does not contain is not read.
+fn add_prompt(conversation: &mut Vec<Message>, row: Fields<'_>) -> Result<(), RowError> {
+    if conversation.iter().all(|message| message.role == Role::System) {
+        conversation.extend(row.messages_or_text("prompt", Role::User)?);
+        return Ok(());
+    }
+    if !row.contains("prompt") {
+        return Ok(());
+    }
+    if let Some(text) = row.unread_text("prompt") {
+        if conversation.iter().any(|message| message.content.contains(text.trim())) {
+            row.text("prompt")?;
+        }
+        return Ok(());
+    }
+    let prompt = row.messages("prompt")?;
+    if prompt.ends_with(conversation) {
+        *conversation = prompt;
+    } else if !conversation.starts_with(&prompt) {
+        return Err(RowError::rule("prompt", "the conversations of chosen and rejected begin otherwise"));
+    }
+    Ok(())
 }

@@ -18,8 +18,11 @@ impl RowSource for Sft {
 
     fn parse(&self, row: Fields<'_>) -> Result<RowContent, RowError> {
         let preference_set = row.preference_set("preference_set")?;
-        let messages =
-            turns(&row.text("system")?, &row.first_text(&["prompt", "instruction"])?, &row.text("output")?);
+        let messages = turns(
+            &row.optional_text("system")?,
+            &row.first_text(&["prompt", "instruction"])?,
+            &row.text("output")?,
+        );
         let (main_source, original_source) =
             (row.optional_text("main_source")?, row.optional_text("original_source")?);
         Ok(RowContent::Conversation(Conversation {

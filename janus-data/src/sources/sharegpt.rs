@@ -1,8 +1,9 @@
 //! ShareGPT's layout: `conversations` [{`from`, `value`}], `system`. A conversation; or, with `chosen` and
 //! `rejected` {`from`, `value`}, a comparison.
 
-use janus_core::{Message, Role};
+use janus_core::Role;
 
+use super::content::begin_with;
 use super::{Comparison, Fields, RowContent, RowError, RowSource};
 
 /// See the [module](self).
@@ -21,18 +22,7 @@ impl RowSource for ShareGpt {
     fn parse(&self, row: Fields<'_>) -> Result<RowContent, RowError> {
         let (mut messages, mut without_loss) =
             (row.messages("conversations")?, row.without_loss("conversations")?);
-        let system = row.optional_text("system")?;
-        match messages.first() {
-            _ if system.is_empty() => {}
-            Some(first) if first.role == Role::System && first.content != system => {
-                return Err(RowError::rule("system", "the conversation begins with another system message"));
-            }
-            Some(first) if first.role == Role::System => {}
-            _ => {
-                messages.insert(0, Message::system(system));
-                without_loss.iter_mut().for_each(|index| *index += 1);
-            }
-        }
+        begin_with(&row.optional_text("system")?, &mut messages, &mut without_loss)?;
         if !row.contains("chosen") {
             return Ok(RowContent::weighted_conversation("", messages, without_loss));
         }
@@ -40,7 +30,7 @@ impl RowSource for ShareGpt {
         while messages.last().is_some_and(|last| last.role == Role::Assistant) {
             messages.pop();
         }
-        let (chosen, rejected) = (row.message("chosen")?.content, row.message("rejected")?.content);
+        let (chosen, rejected) = (row.answer("chosen")?, row.answer("rejected")?);
         Ok(RowContent::Comparison(Comparison { prompt: messages, chosen, rejected, ..Comparison::default() }))
     }
 }

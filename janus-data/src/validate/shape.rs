@@ -46,6 +46,7 @@ const PAIRS: &[Field] = &[
     field(&["rejected"], true, Shape::Messages),
 ];
 const REWARD: &[Field] = &[
+    field(&["history"], false, Shape::Messages),
     field(&["input"], true, Shape::NonEmptyText),
     field(&["chosen"], true, Shape::NonEmptyText),
     field(&["rejected"], true, Shape::NonEmptyText),

@@ -59,14 +59,19 @@ impl<T: 'static> Column<T> {
 
     /// `list<struct{content, role}>`.
     pub fn messages(name: &str, get: fn(&T) -> &[Message]) -> Self {
+        Self::optional_messages(name, move |row| Some(get(row)))
+    }
+
+    /// `list<struct{content, role}>`, or null.
+    pub fn optional_messages(name: &str, get: impl Fn(&T) -> Option<&[Message]> + Send + 'static) -> Self {
         let fields = Fields::from(vec![text_field("content"), text_field("role")]);
         Self::list(name, fields, move |rows, fields| {
-            let messages = || rows.iter().flat_map(get);
+            let messages = || rows.iter().filter_map(&get).flatten();
             let columns = vec![
                 texts(messages().map(|m| m.content.as_str())),
                 texts(messages().map(|m| m.role.as_str())),
             ];
-            list(fields, columns, rows.iter().map(|row| Some(get(row).len())))
+            list(fields, columns, rows.iter().map(|row| get(row).map(<[Message]>::len)))
         })
     }
 
@@ -170,12 +175,18 @@ impl ArrowRecord for PairRecord {
 }
 
 impl ArrowRecord for RewardRecord {
-    fn columns(_rows: &[Self]) -> Vec<Column<Self>> {
-        vec![
-            Column::text("input", |row| &row.input),
+    /// The released file has no histories. If a row has one, the column of histories comes first.
+    fn columns(rows: &[Self]) -> Vec<Column<Self>> {
+        let mut columns = Vec::new();
+        if rows.iter().any(|row| row.history.is_some()) {
+            columns.push(Column::optional_messages("history", |row: &Self| row.history.as_deref()));
+        }
+        columns.extend([
+            Column::text("input", |row: &Self| &row.input),
             Column::text("chosen", |row| &row.chosen),
             Column::text("rejected", |row| &row.rejected),
-        ]
+        ]);
+        columns
     }
 }
 

@@ -55,7 +55,8 @@ pub fn pair() -> impl Strategy<Value = PairRecord> {
 }
 
 pub fn reward() -> impl Strategy<Value = RewardRecord> {
-    (text(), text(), text()).prop_map(|(input, chosen, rejected)| RewardRecord { input, chosen, rejected })
+    (prop::option::of(messages()), text(), text(), text())
+        .prop_map(|(history, input, chosen, rejected)| RewardRecord { history, input, chosen, rejected })
 }
 
 pub fn bench() -> impl Strategy<Value = BenchRecord> {

@@ -344,6 +344,14 @@ impl Recipe {
         let nothing_held_out = self.data.held_out == 0;
         let rules = [
             (
+                self.data.loss != LossMessages::All && self.objective.documents_per_example() == 2,
+                "data.loss is last, which is of sft: in pairs only the last answers are in the loss; leave it out",
+            ),
+            (
+                self.data.rows.is_some_and(|rows| self.data.held_out >= rows),
+                "data.held_out leaves no row of data.rows to train on: hold out fewer",
+            ),
+            (
                 self.template == RecipeTemplate::Own && self.model.path.is_none(),
                 "template is own, and there is no model.path that has one: name a built-in template",
             ),

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use janus_data::sources::UnreadFields;
+
 /// A warning or a piece of information about a run. It is not an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -14,6 +16,20 @@ pub enum Note {
         /// The error of the first one.
         first: String,
     },
+    /// Rows that the chat template refuses are skipped.
+    Refused {
+        /// Rows skipped.
+        rows: u64,
+        /// The error of the first one.
+        first: String,
+    },
+    /// Rows are longer than the model's context.
+    LongerThanContext {
+        /// Tokens of the longest row.
+        longest: usize,
+        /// The positions that the model was made for.
+        positions: usize,
+    },
     /// Rows without what the objective trains on are left out.
     LeftOut {
         /// Rows left out.
@@ -21,6 +37,8 @@ pub enum Note {
         /// Why.
         reason: &'static str,
     },
+    /// Fields of the rows that the layout does not read.
+    Unread(UnreadFields),
     /// Rows with more tokens than `data.max_tokens` are left out.
     TooLong {
         /// Rows left out.
@@ -71,7 +89,15 @@ impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Skipped { rows, first } => write!(f, "{rows} rows cannot be read and are skipped; the first: {first}"),
+            Self::Refused { rows, first } => {
+                write!(f, "{rows} rows are refused by the chat template and are skipped; the first: {first}")
+            }
+            Self::LongerThanContext { longest, positions } => write!(
+                f,
+                "the longest row has {longest} tokens, and the model was made for {positions}: lower data.max_tokens, unless it is to learn longer texts"
+            ),
             Self::LeftOut { rows, reason } => write!(f, "{rows} rows are left out: {reason}"),
+            Self::Unread(fields) => write!(f, "fields that are not read, with their rows: {fields}"),
             Self::TooLong { left_out, rows, max_tokens } => {
                 write!(f, "{left_out} of {rows} rows have more than {max_tokens} tokens and are left out")
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use janus_data::sources::{Comparison, RowContent, Source};
+use janus_data::sources::{Comparison, RowContent, Source, UnreadFields};
 use janus_data::{
     Dataset, PairFile, ReadOptions, Row, Skipped, Subset, TokenFile, Tokenizer, good_rows, read_files,
 };
@@ -110,6 +110,30 @@ impl DataFiles {
     }
 }
 
+/// Rows that the chat template refuses.
+#[derive(Default)]
+struct Refused {
+    rows: u64,
+    first: Option<Error>,
+}
+
+impl Refused {
+    /// Counts the error if bad rows are skipped; returns it otherwise.
+    fn skip(&mut self, skip_bad_rows: bool, error: Error) -> Result<()> {
+        if !skip_bad_rows {
+            return Err(error);
+        }
+        self.rows += 1;
+        self.first.get_or_insert(error);
+        Ok(())
+    }
+
+    fn note(self) -> Option<Note> {
+        let first = janus_core::error_chain(&self.first?);
+        Some(Note::Refused { rows: self.rows, first })
+    }
+}
+
 /// What the examples of a recipe are made from.
 struct Contents<T> {
     /// The number of each row over all files, and what it holds.
@@ -160,16 +184,22 @@ impl Recipe {
         let Contents { rows: contents, files } = self.contents(conversation, notes)?;
         let pairs = contents.iter().filter(|(_, (is_pair, _))| *is_pair).count();
         notes.extend((pairs > 0).then_some(Note::ChosenOfPairs(pairs)));
+        let mut refused = Refused::default();
         for (number, (_, conversation)) in contents {
-            let row = tokenizer
-                .training_row(&template, &conversation, data.loss)
-                .map_err(|error| files.tokenising(number, error))?;
+            let row = match tokenizer.training_row(&template, &conversation, data.loss) {
+                Ok(row) => row,
+                Err(error) => {
+                    refused.skip(data.skip_bad_rows, files.tokenising(number, error))?;
+                    continue;
+                }
+            };
             all += 1;
             if row.ids.len() <= data.max_tokens {
                 numbers.push(number);
                 rows.push(row);
             }
         }
+        notes.extend(refused.note());
         if rows.len() < all {
             notes.push(Note::TooLong { left_out: all - rows.len(), rows: all, max_tokens: data.max_tokens });
         }
@@ -179,14 +209,28 @@ impl Recipe {
     /// The pairs of the file as rows, and the row number of each pair.
     fn pairs(&self, tokenizer: &Tokenizer, notes: &mut Vec<Note>) -> Result<NumberedRows> {
         let Contents { rows, files } = self.contents(RowContent::into_comparison, notes)?;
-        let (numbers, pairs): (Vec<usize>, Vec<Comparison>) = rows.into_iter().unzip();
+        let (mut numbers, mut pairs): (Vec<usize>, Vec<Comparison>) = rows.into_iter().unzip();
+        let (template, max_tokens) = (self.chat_template(tokenizer)?, self.data.max_tokens);
+        if self.data.skip_bad_rows {
+            let mut refused = Refused::default();
+            let mut good = Vec::with_capacity(pairs.len());
+            for (number, pair) in numbers.into_iter().zip(pairs) {
+                match tokenizer.pairs(&template, [pair.conversations()], max_tokens) {
+                    Ok(_) => good.push((number, pair)),
+                    Err(janus_data::Error::AtRow { cause, .. }) => {
+                        refused.skip(true, files.tokenising(number, *cause))?;
+                    }
+                    Err(error) => refused.skip(true, files.tokenising(number, error))?,
+                }
+            }
+            notes.extend(refused.note());
+            (numbers, pairs) = good.into_iter().unzip();
+        }
         let sides = pairs.iter().map(Comparison::conversations);
-        let pairs = tokenizer.pairs(&self.chat_template(tokenizer)?, sides, self.data.max_tokens).map_err(
-            |error| match error {
-                janus_data::Error::AtRow { row, cause } => files.tokenising(numbers[row], *cause),
-                error => Error::InData { path: self.data.path.clone(), source: Box::new(error.into()) },
-            },
-        )?;
+        let pairs = tokenizer.pairs(&template, sides, max_tokens).map_err(|error| match error {
+            janus_data::Error::AtRow { row, cause } => files.tokenising(numbers[row], *cause),
+            error => Error::InData { path: self.data.path.clone(), source: Box::new(error.into()) },
+        })?;
         notes.extend(pair_notes(pairs.shortened, pairs.identical, pairs.too_long));
         let numbers = pairs.pairs.into_iter().map(|pair| numbers[pair]).collect();
         Ok((Arc::new(pairs.rows), numbers, files))
@@ -212,7 +256,8 @@ impl Recipe {
                 })?
             }
         };
-        let mut skipped = Skipped::default();
+        options.check_columns(&paths, &*layout)?;
+        let (mut skipped, mut unread) = (Skipped::default(), UnreadFields::default());
         let (mut found, mut left_out) = (Vec::new(), BTreeMap::new());
         let mut files = DataFiles { pattern: data.path.clone(), files: Vec::new() };
         let mut read = 0;
@@ -223,7 +268,8 @@ impl Recipe {
                 let mut row = row?;
                 // The system message is trained, not the preferences behind it: an odd set stops no run.
                 row.remove("preference_set");
-                let content = layout.content(&row).map_err(|error| error.at(&path, number))?;
+                let content =
+                    layout.content_and_unread(&row, &mut unread).map_err(|error| error.at(&path, number))?;
                 Ok((read, content))
             });
             let rows: Box<dyn Iterator<Item = janus_data::Result<(usize, RowContent)>>> =
@@ -239,12 +285,13 @@ impl Recipe {
         notes.extend(
             skipped.first.first().map(|first| Note::Skipped { rows: skipped.rows, first: first.to_string() }),
         );
+        notes.extend((!unread.is_empty()).then_some(Note::Unread(unread)));
         notes.extend(left_out.into_iter().map(|(reason, rows)| Note::LeftOut { rows, reason }));
         Ok(Contents { rows: found, files })
     }
 
     /// The files that `data.path` names.
-    pub(super) fn data_files(&self) -> Result<Vec<PathBuf>> {
+    pub(crate) fn data_files(&self) -> Result<Vec<PathBuf>> {
         match self.data.path.to_str() {
             Some(pattern) => Ok(janus_data::paths(pattern)?),
             None => Ok(vec![self.data.path.clone()]),
@@ -345,6 +392,15 @@ fn pair_notes(shortened: usize, identical: usize, too_long: usize) -> impl Itera
 }
 
 impl Rows {
+    /// The number of tokens of the longest document.
+    pub(super) fn longest(&self) -> Result<usize> {
+        let mut longest = 0;
+        for document in 0..self.all.len() {
+            longest = longest.max(self.all.row(document)?.ids.len());
+        }
+        Ok(longest)
+    }
+
     /// The number of tokens of each training example. Refuses examples that the trainer would refuse.
     ///
     /// # Errors

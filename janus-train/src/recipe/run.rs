@@ -139,6 +139,12 @@ impl Recipe {
         rows.notes.iter().for_each(|note| observer.note(note));
         // All checks that need no weights are done before the model is loaded.
         let lengths = rows.lengths(self.train.tokens_per_micro_batch)?;
+        let positions = config.max_position_embeddings;
+        if self.data.max_tokens > positions {
+            let longest = rows.longest()?;
+            let note = Note::LongerThanContext { longest, positions };
+            (longest > positions).then(|| observer.note(&note));
+        }
         self.train.for_lengths(&lengths).map_err(|error| self.at_train(error))?;
         if let Some((left_over, micro_batches)) = self.train.left_over(&lengths)? {
             observer.note(&Note::LeftOver {

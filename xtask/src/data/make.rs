@@ -85,12 +85,14 @@ pub(super) fn build_mini(args: &BuildMiniArgs) -> Result<Outcome, CommandError> 
 /// bench) in the schemas of the released datasets.
 ///
 /// Reads:   FILES of the layout --from: this project's (sft, pairs, reward, bench),
-///          common ones (sharegpt, alpaca, openai), or a dataset's: hh-rlhf,
-///          oasst1-pairwise, webgpt, ultrafeedback, nectar, openhermes,
-///          chatbot-arena, dsp, flask, koala, self-instruct, mt-bench, alpaca-eval.
+///          common ones (sharegpt, alpaca, openai, prompt-completion), or a
+///          dataset's: hh-rlhf, oasst1-pairwise, webgpt, ultrafeedback, nectar,
+///          openhermes, chatbot-arena, dsp, flask, koala, self-instruct, mt-bench,
+///          alpaca-eval.
 /// Writes:  OUT, rows of the layout --to: sft, pairs, reward, bench, instructions,
 ///          sharegpt, alpaca, openai or hh-rlhf. Rows that do not fit the layout
-///          (ties, several turns) are left out and counted by reason.
+///          (ties, several turns) are left out and counted by reason, and fields
+///          that are not read are counted by name.
 /// Example: cargo xtask data convert --from hh-rlhf --to pairs \
 ///          --out pairs.parquet train.jsonl.gz
 #[derive(Debug, clap::Args)]
@@ -126,6 +128,9 @@ pub(super) fn convert(args: &ConvertArgs) -> Result<Outcome, CommandError> {
     if converted.bad_rows > 0 {
         text += &format!(", {} could not be read", converted.bad_rows);
     }
+    if !converted.unread.is_empty() {
+        text += &format!("\nfields that {} does not read (rows): {}", args.from, converted.unread);
+    }
     let mut report = report("data convert", converted)?;
     report["out"] = json!(args.out);
     Ok(Outcome::done([vec![text], left_out].concat().join("\n"), report))
@@ -134,8 +139,20 @@ pub(super) fn convert(args: &ConvertArgs) -> Result<Outcome, CommandError> {
 fn converted(args: &ConvertArgs, skipped: &mut Skipped) -> Result<Converted, CommandError> {
     let options = args.input.read.resolve()?;
     let files = args.input.paths()?;
+    let source = || -> Result<Source, CommandError> {
+        args.from.parse().map_err(|problem| CommandError::bad_input(format!("--from: {problem}")))
+    };
     let limit = args.limit.unwrap_or(usize::MAX);
     let skip = args.skip_bad_rows.then_some(skipped);
+    if let (Ok(kind), Target::Records(to)) = (args.from.parse::<RecordKind>(), args.to)
+        && kind == to
+        && let Some(Ok(first)) = read_files::<Row>(files.clone(), options.clone()).next()
+    {
+        let others: Vec<&str> = kind.other_fields(&first).collect();
+        if !others.is_empty() {
+            eprintln!("convert: fields of the first row that {kind} does not keep: {}", others.join(", "));
+        }
+    }
     macro_rules! same {
         ($record:ty) => {
             convert_records(read_files::<$record>(files, options).take(limit), &args.out, skip).bad_input()
@@ -149,9 +166,9 @@ fn converted(args: &ConvertArgs, skipped: &mut Skipped) -> Result<Converted, Com
         (Ok(RecordKind::Bench), Target::Records(RecordKind::Bench)) => return same!(BenchRecord),
         _ => {}
     }
-    let source: Source =
-        args.from.parse().map_err(|problem| CommandError::bad_input(format!("--from: {problem}")))?;
+    let source = source()?;
     let first = files[0].clone();
+    options.check_columns(&files, &*source).bad_input()?;
     let rows = read_files::<Row>(files, options).take(limit);
     convert_rows(rows, (&*source, first.as_path()), args.to, &args.out, skip).bad_input()
 }

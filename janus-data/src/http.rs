@@ -22,7 +22,7 @@ mod key;
 mod limit;
 mod retry;
 
-pub use client::{Client, ClientOptions, Failed, HttpResponse, each, without_secrets};
+pub use client::{Client, ClientOptions, Failed, HttpResponse, each, error_message, without_secrets};
 #[cfg(feature = "hub")]
 pub(crate) use client::{header, reply};
 pub use error::{AnswerProblem, ConnectionProblem, HttpError};

@@ -24,7 +24,8 @@
 pub mod batch;
 mod budget;
 mod error;
-mod wire;
+mod request;
+mod response;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -37,7 +38,7 @@ pub use error::{BatchProblem, NoAnswer, RemoteError, RequestProblem};
 pub use janus_data::http::{ApiKey, Backoff};
 
 use budget::Budget;
-use wire::Answer;
+use response::Answer;
 
 /// The endpoint that requests go to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -252,12 +253,12 @@ impl RemoteModel {
             if reply.is_success() || !helps_status(reply.status) {
                 Ok(reply)
             } else {
-                Err(wire::refusal(&reply, self.options.key.as_ref()))
+                Err(response::refusal(&reply, self.options.key.as_ref()))
             }
         });
         let known = match models {
             // A refusal is no error here: a key may be valid for the model but not for this endpoint.
-            Ok(reply) => reply.is_success() && wire::is_extended(&reply.text, &self.name),
+            Ok(reply) => reply.is_success() && request::is_extended(&reply.text, &self.name),
             // The server may still answer the requests that follow.
             Err(RemoteError::Http(HttpError::GaveUp { last, .. }))
                 if matches!(*last, HttpError::Status { .. }) =>
@@ -280,7 +281,7 @@ impl RemoteModel {
     fn send(&self, request: &ChatRequest, extended: bool) -> Result<Vec<Generation>, ModelError> {
         let invalid = |reason: String| ModelError::Request { id: request.id.clone(), reason };
         request.sampling.validate().map_err(|rule| ModelError::Invalid { id: request.id.clone(), rule })?;
-        let body = wire::body(&self.name, request, &self.options, extended)
+        let body = request::body(&self.name, request, &self.options, extended)
             .map_err(|problem| invalid(problem.to_string()))?
             .to_string();
         self.send_body(request, &body).map_err(|error| match error {
@@ -298,28 +299,28 @@ impl RemoteModel {
     /// Retries until there is a response, or an error that another attempt cannot fix.
     fn send_body(&self, request: &ChatRequest, body: &str) -> Result<Vec<Generation>, RemoteError> {
         let (url, bearer, key) = (self.address(), self.bearer(), self.options.key.as_ref());
-        let most = wire::most_tokens(request);
+        let most = request::most_tokens(request);
         self.client.attempts(&request.id, || {
             let reserved = self.budget.reserve(&most).map_err(Failed::Final)?;
-            if let Err(failed) = self.client.wait(wire::likely_tokens(request)) {
+            if let Err(failed) = self.client.wait(request::likely_tokens(request)) {
                 reserved.withdraw();
                 return Err(failed);
             }
             match self.client.post(&url, &headers(bearer.as_ref()), body) {
-                Ok(reply) if reply.is_success() => match wire::read(&reply.text, request, key) {
+                Ok(reply) if reply.is_success() => match response::read(&reply.text, request, key) {
                     Ok(Answer { generations, usage }) => {
                         reserved.settle(usage.as_ref());
                         Ok(generations)
                     }
                     Err(failed) => {
                         // The response is paid for, even if it cannot be read.
-                        reserved.settle(wire::usage(&reply.text).as_ref());
+                        reserved.settle(response::usage(&reply.text).as_ref());
                         Err(failed)
                     }
                 },
                 Ok(reply) => {
                     reserved.release();
-                    Err(wire::refusal(&reply, key))
+                    Err(response::refusal(&reply, key))
                 }
                 Err(error) => {
                     // If it is unknown whether the request was processed, the most that it can cost is

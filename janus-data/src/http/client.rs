@@ -71,11 +71,8 @@ impl HttpResponse {
     /// The message of an error response on one line, with the key redacted.
     pub fn message(&self, key: Option<&ApiKey>) -> String {
         let body: Value = serde_json::from_str(&self.text).unwrap_or_default();
-        let message = body["error"]["message"]
-            .as_str()
-            .or_else(|| body["message"].as_str())
-            .or_else(|| body["error"].as_str());
-        let line = message.unwrap_or(&self.text).split_whitespace().collect::<Vec<_>>().join(" ");
+        let line =
+            error_message(&body).unwrap_or(&self.text).split_whitespace().collect::<Vec<_>>().join(" ");
         let line = key.map_or_else(|| line.clone(), |key| key.redact(&line));
         if line.is_empty() { "nothing".into() } else { line.chars().take(300).collect() }
     }
@@ -357,6 +354,19 @@ fn is_loopback(address: &str) -> bool {
         host.split(':').next().unwrap_or(host)
     };
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The words of an error in the body of a response, under the names that APIs have for it; `None` if it has
+/// none of them.
+pub fn error_message(body: &Value) -> Option<&str> {
+    match body {
+        Value::Array(list) => error_message(list.first()?),
+        Value::Object(_) => ["error", "message", "msg", "detail", "errors"]
+            .into_iter()
+            .filter_map(|name| body.get(name))
+            .find_map(|value| value.as_str().or_else(|| error_message(value))),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use janus_data::http::{AnswerProblem, Failed, HttpError, HttpResponse};
 
-use super::{BatchProblem, Extensions, RemoteError, RemoteOptions, wire};
+use super::{BatchProblem, Extensions, RemoteError, RemoteOptions, request, response};
 
 /// Writes requests as a batch input file, atomically: one line each, with the request's id as
 /// `custom_id`. Nothing is sent, so [`Extensions::Ask`] is treated as [`Extensions::Unknown`].
@@ -33,7 +33,7 @@ pub fn write(
     for request in requests {
         let unfit = |problem| RemoteError::Request { id: request.id.clone(), problem };
         let body =
-            wire::body(model, request, options, options.extensions == Extensions::Known).map_err(unfit)?;
+            request::body(model, request, options, options.extensions == Extensions::Known).map_err(unfit)?;
         let url = format!("/v1{}", options.endpoint.path());
         let line = json!({ "custom_id": request.id, "method": "POST", "url": url, "body": body });
         let _ = writeln!(text, "{line}");
@@ -89,10 +89,10 @@ pub fn read(
         }
         let request = &requests[index];
         let answer = match response {
-            Some(Response { status_code: 200, body }) => wire::read(&body.to_string(), request, None)
+            Some(Response { status_code: 200, body }) => response::read(&body.to_string(), request, None)
                 .map(|answer| answer.generations)
                 .map_err(error_of),
-            Some(Response { status_code: status, body }) => Err(error_of(wire::refusal(
+            Some(Response { status_code: status, body }) => Err(error_of(response::refusal(
                 &HttpResponse { status, retry_after: None, text: body.to_string() },
                 None,
             ))),

@@ -125,7 +125,7 @@ fn an_answer_equals_the_engines() {
         ..SamplingParams::default()
     };
     let request =
-        ChatRequest::new("api", [Message::system("be"), Message::user("hello")]).with_sampling(sampling);
+        ChatRequest::new("api", [Message::system("be"), Message::user("hel\nlo")]).with_sampling(sampling);
     let expected = engine().generate(&[request]).remove(0).unwrap();
     assert_eq!((&answer["object"], &answer["model"]), (&json!("chat.completion"), &json!("tiny")));
     assert!(answer["id"].as_str().unwrap().starts_with("chatcmpl-"));

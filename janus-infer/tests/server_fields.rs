@@ -40,6 +40,26 @@ fn an_invalid_request_is_refused_with_the_field() {
         (json!({ "messages": [{ "role": "tool", "content": "a" }] }), "messages[0].role"),
         (json!({ "messages": [{ "role": "user", "content": null }] }), "messages[0].content"),
         (json!({ "messages": [{ "role": "user" }] }), "messages[0].content"),
+        (json!({ "messages": [{ "role": null, "content": "a" }] }), "messages[0].role"),
+        (json!({ "messages": [{ "role": 5, "content": "a" }] }), "messages[0].role"),
+        (
+            json!({ "messages": [{ "role": "user", "content": [{ "type": null, "text": "a" }] }] }),
+            "messages[0].content[0].type",
+        ),
+        (
+            json!({ "messages": [{ "role": "assistant", "content": "a", "tool_calls": [{ "id": "1" }] }] }),
+            "messages[0].tool_calls",
+        ),
+        (
+            json!({ "messages": [{ "role": "assistant", "content": null, "function_call": { "name": "f" } }] }),
+            "messages[0].function_call",
+        ),
+        (
+            json!({ "messages": [{ "role": "assistant", "content": "a", "prefix": true }] }),
+            "messages[0].prefix",
+        ),
+        (json!({ "tool_choice": "required" }), "tool_choice"),
+        (json!({ "grammar": "root ::= \"a\"" }), "grammar"),
         (
             json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url", "image_url": {} }] }] }),
             "messages[0].content[0].type",

@@ -5,11 +5,12 @@ use std::fmt;
 use janus_core::{Composer, Message, PreferenceSet, Role, SamplingParams};
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde_json::Value;
 
-use super::fields::{Count, Object};
+use super::fields::{Count, Name, Object};
 use super::sampling::Shared;
-use super::unsupported::refuse_in_chat;
-use super::{Delivery, GenerationRequest, Prompt, ServedModel, read};
+use super::unsupported::{is_empty, refuse_in_chat};
+use super::{Delivery, GenerationRequest, Prompt, ServedModel, read, refuse};
 use crate::server::error::ApiError;
 
 #[derive(Deserialize)]
@@ -22,25 +23,38 @@ struct Chat {
     /// vLLM's: whether the model answers (the default) or continues the last message.
     add_generation_prompt: Option<bool>,
     continue_final_message: Option<bool>,
+    tool_choice: Option<Value>,
 }
 
 #[derive(Deserialize)]
 struct WireMessage {
     role: WireRole,
-    content: Content,
+    content: Option<Content>,
+    tool_calls: Option<Value>,
+    function_call: Option<Value>,
+    /// Continues the message, in the APIs of DeepSeek and Mistral.
+    prefix: Option<bool>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum WireRole {
-    System,
-    /// OpenAI's newer name for the system role.
-    Developer,
-    User,
-    Assistant,
+struct WireRole(Role);
+
+impl<'de> Deserialize<'de> for WireRole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Name {
+            expected: "system, developer, user or assistant",
+            find: |name| match name {
+                // OpenAI's newer name for the system role.
+                "system" | "developer" => Some(WireRole(Role::System)),
+                "user" => Some(WireRole(Role::User)),
+                "assistant" => Some(WireRole(Role::Assistant)),
+                _ => None,
+            },
+        })
+    }
 }
 
-/// The text of a message, which the request states as a string or as a list of text parts.
+/// The text of a message, which the request states as a string or as a list of text parts. Parts are joined
+/// by line breaks, as by vLLM and llama.cpp.
 struct Content(String);
 
 /// Parses a request to `/v1/chat/completions`.
@@ -49,6 +63,7 @@ pub(in crate::server) fn chat(body: &[u8], served: &ServedModel<'_>) -> Result<G
     shared.check_model(served)?;
     let chat: Chat = read(body)?;
     refuse_in_chat(body)?;
+    refuse("tool_choice", chat.tool_choice.is_some_and(|choice| choice != "auto" && choice != "none"))?;
     let max_tokens = match (chat.max_completion_tokens, shared.max_tokens) {
         (Some(new), _) => ("max_completion_tokens", Some(new.0)),
         (None, old) => ("max_tokens", old.map(|old| old.0)),
@@ -75,8 +90,10 @@ pub(in crate::server) fn chat(body: &[u8], served: &ServedModel<'_>) -> Result<G
         let message = "add_generation_prompt false leaves the last message open: set continue_final_message to continue it";
         return Err(ApiError::field("add_generation_prompt", message));
     }
-    let mut messages: Vec<Message> =
-        chat.messages.into_iter().map(|Object(message)| message.into()).collect();
+    let mut messages = Vec::with_capacity(chat.messages.len());
+    for (at, Object(message)) in chat.messages.into_iter().enumerate() {
+        messages.push(message.into_message(at)?);
+    }
     let mut system = None;
     if let Some(set) = &chat.preferences {
         if messages.first().is_some_and(|first| first.role == Role::System) {
@@ -95,14 +112,19 @@ pub(in crate::server) fn chat(body: &[u8], served: &ServedModel<'_>) -> Result<G
     Ok(GenerationRequest { prompts, seeded, sampling, delivery, system, echo: false })
 }
 
-impl From<WireMessage> for Message {
-    fn from(WireMessage { role, content }: WireMessage) -> Self {
-        let role = match role {
-            WireRole::System | WireRole::Developer => Role::System,
-            WireRole::User => Role::User,
-            WireRole::Assistant => Role::Assistant,
+impl WireMessage {
+    /// The message at an index of the request.
+    fn into_message(self, at: usize) -> Result<Message, ApiError> {
+        let field = |name: &str| format!("messages[{at}].{name}");
+        refuse(&field("tool_calls"), self.tool_calls.is_some_and(|calls| !is_empty(&calls)))?;
+        refuse(&field("function_call"), self.function_call.is_some_and(|call| !is_empty(&call)))?;
+        refuse(&field("prefix"), self.prefix == Some(true))?;
+        let Some(Content(content)) = self.content else {
+            let content = field("content");
+            let message = format!("{content}: expected a string or a list of text parts");
+            return Err(ApiError::field(content.as_str(), message));
         };
-        Self { role, content: content.0 }
+        Ok(Message { role: self.role.0, content })
     }
 }
 
@@ -113,10 +135,12 @@ impl<'de> Deserialize<'de> for Content {
             r#type: TextOnly,
             text: String,
         }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "lowercase")]
-        enum TextOnly {
-            Text,
+        struct TextOnly;
+        impl<'de> Deserialize<'de> for TextOnly {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let find = |name: &str| (name == "text").then_some(TextOnly);
+                deserializer.deserialize_any(Name { expected: "text", find })
+            }
         }
         struct TextOrParts;
         impl<'de> Visitor<'de> for TextOrParts {
@@ -128,11 +152,11 @@ impl<'de> Deserialize<'de> for Content {
                 Ok(Content(text.into()))
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Content, A::Error> {
-                let mut content = String::new();
-                while let Some(Object(Part { r#type: TextOnly::Text, text })) = list.next_element()? {
-                    content.push_str(&text);
+                let mut texts = Vec::new();
+                while let Some(Object(Part { r#type: TextOnly, text })) = list.next_element()? {
+                    texts.push(text);
                 }
-                Ok(Content(content))
+                Ok(Content(texts.join("\n")))
             }
         }
         deserializer.deserialize_any(TextOrParts)

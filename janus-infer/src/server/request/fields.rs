@@ -21,6 +21,24 @@ pub(super) struct Number(pub(super) f64);
 /// One text or a list of them.
 pub(super) struct Texts(pub(super) Vec<String>);
 
+/// One of several names. A derived enum calls a value of another type invalid JSON.
+pub(super) struct Name<T> {
+    pub(super) expected: &'static str,
+    pub(super) find: fn(&str) -> Option<T>,
+}
+
+impl<T> Visitor<'_> for Name<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expected)
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<T, E> {
+        (self.find)(name).ok_or_else(|| E::invalid_value(de::Unexpected::Str(name), &self))
+    }
+}
+
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Fields<T>(PhantomData<T>);

@@ -132,6 +132,8 @@ impl Shared {
             return Err(too_many("n", sampling.n));
         }
         let stream = self.stream.unwrap_or(false);
+        // As many candidates as answers are no choice.
+        let best_of = best_of.filter(|best_of| served.has_reward || best_of.0 != sampling.n);
         let Some(best_of) = best_of else {
             let usage =
                 self.stream_options.as_ref().and_then(|options| options.0.include_usage).unwrap_or(false);

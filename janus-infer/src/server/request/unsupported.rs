@@ -1,4 +1,4 @@
-//! The fields of OpenAI and vLLM that would change an answer and that the server does not support.
+//! The fields of OpenAI, vLLM, SGLang, llama.cpp and Ollama that would change an answer and that the server does not support.
 
 use hyper::StatusCode;
 use serde_json::{Map, Value};
@@ -11,15 +11,24 @@ const BOTH: &[(&str, &str)] = &[
     ("add_special_tokens", "null"),
     ("allowed_token_ids", "null"),
     ("bad_words", "null"),
+    ("ebnf", "null"),
+    ("format", "null"),
+    ("grammar", "null"),
     ("guided_choice", "null"),
     ("guided_grammar", "null"),
     ("guided_json", "null"),
     ("guided_regex", "null"),
+    ("json_schema", "null"),
     ("include_stop_str_in_output", "false"),
     ("length_penalty", "1"),
     ("logits_processors", "null"),
     ("logprob_token_ids", "null"),
+    ("num_predict", "null"),
+    ("options", "null"),
     ("prompt_logprobs", "null"),
+    ("regex", "null"),
+    ("repeat_penalty", "1"),
+    ("repetition_detection", "null"),
     ("return_token_ids", "false"),
     ("return_tokens_as_token_ids", "false"),
     ("skip_special_tokens", "true"),
@@ -41,6 +50,7 @@ const CHAT: &[(&str, &str)] = &[
     ("modalities", "[\"text\"]"),
     ("reasoning_effort", "\"none\""),
     ("response_format", "{\"type\": \"text\"}"),
+    ("thinking_token_budget", "null"),
     ("tools", "null"),
     ("verbosity", "\"medium\""),
     ("web_search_options", "null"),
@@ -72,12 +82,18 @@ fn refuse_all(body: &[u8], tables: &[&[(&str, &str)]]) -> Result<(), ApiError> {
 }
 
 fn changes_nothing(value: &Value, neutral: &Value) -> bool {
+    is_empty(value)
+        || value == neutral
+        || value.as_f64().is_some_and(|number| neutral.as_f64() == Some(number))
+}
+
+/// Whether a value is null, `[]` or `{}`.
+pub(super) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
-        Value::Array(list) if list.is_empty() => true,
-        Value::Object(fields) if fields.is_empty() => true,
-        Value::Number(_) => value.as_f64() == neutral.as_f64(),
-        value => value == neutral,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
     }
 }
 

@@ -30,6 +30,8 @@ pub struct JinjaSpaces {
     pub before_answer: bool,
     /// Before text that follows a special token.
     pub after_special: bool,
+    /// Whether a text that begins with a space gets none before it.
+    pub unless_spaced: bool,
 }
 
 /// A segment of a rendered conversation.
@@ -123,14 +125,17 @@ impl ChatTemplate {
     /// after a special token.
     pub fn jinja_for(self, spaces: JinjaSpaces) -> String {
         let mut text = self.jinja().to_string();
+        let condition = match spaces.unless_spaced {
+            false => "message['content']",
+            true => "message['content'] and message['content'][0] != ' '",
+        };
         let mut replace = |from: &str, to: &str| text = text.replace(from, to);
         match self {
             ChatTemplate::MistralInstruct => {
                 if spaces.before_answer {
-                    replace(
-                        "{{ message['content'] + eos_token }}",
-                        "{{ (' ' + message['content'] if message['content'] else '') + eos_token }}",
-                    );
+                    let space =
+                        format!("{{{{ (' ' if {condition} else '') + message['content'] + eos_token }}}}");
+                    replace("{{ message['content'] + eos_token }}", &space);
                 }
                 if spaces.after_special {
                     replace("'[INST] '", "' [INST] '");
@@ -138,10 +143,10 @@ impl ChatTemplate {
             }
             ChatTemplate::ChatMl => {
                 if spaces.before_answer {
-                    replace(
-                        "message['content'] + '<|im_end|>'",
-                        "(' ' if message['role'] == 'assistant' and message['content'] else '') + message['content'] + '<|im_end|>'",
+                    let space = format!(
+                        "(' ' if message['role'] == 'assistant' and {condition} else '') + message['content'] + '<|im_end|>'"
                     );
+                    replace("message['content'] + '<|im_end|>'", &space);
                 }
                 if spaces.after_special {
                     replace("'<|im_start|>' + message", "'<|im_start|> ' + message");
@@ -244,7 +249,7 @@ fn render_mistral(messages: &[Message], out: &mut Rendered) {
                 };
                 // Trimmed, as in the authors' inference code; their training data has no outer
                 // whitespace.
-                out.text_segment(index, format!("[INST] {} [/INST]", content.trim()), false);
+                out.text_segment(index, format!("[INST] {} [/INST]", strip(&content)), false);
             }
             Role::Assistant => {
                 out.text_segment(index, message.content.clone(), true);
@@ -316,6 +321,12 @@ impl FromStr for ChatTemplate {
     }
 }
 
+/// A text without the white space around it, as Python's `str.strip` leaves it: four control characters are
+/// white space there and not in Unicode.
+fn strip(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -359,13 +370,15 @@ mod tests {
     fn the_jinja_template_has_the_spaces_of_the_tokenizer() {
         for template in [ChatTemplate::MistralInstruct, ChatTemplate::ChatMl] {
             assert_eq!(template.jinja_for(JinjaSpaces::default()), template.jinja());
-            let texts: std::collections::BTreeSet<String> = [(false, true), (true, false), (true, true)]
+            let spaces =
+                [(false, true, false), (true, false, false), (true, true, false), (true, true, true)];
+            let texts: std::collections::BTreeSet<String> = spaces
                 .into_iter()
-                .map(|(before_answer, after_special)| {
-                    template.jinja_for(JinjaSpaces { before_answer, after_special })
+                .map(|(before_answer, after_special, unless_spaced)| {
+                    template.jinja_for(JinjaSpaces { before_answer, after_special, unless_spaced })
                 })
                 .collect();
-            assert_eq!(texts.len(), 3, "{template}");
+            assert_eq!(texts.len(), 4, "{template}");
             assert!(texts.iter().all(|text| text.len() > template.jinja().len()));
         }
     }

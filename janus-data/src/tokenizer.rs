@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use janus_core::{ChatTemplate, JinjaSpaces, Rendered};
 use serde_json::{Map, Value, json};
-use tokenizers::{Model, ModelWrapper, OffsetType, PreTokenizer};
+use tokenizers::{Model, ModelWrapper, OffsetType, PostProcessorWrapper, PreTokenizer};
+
+mod sentencepiece;
 
 use crate::{Error, Result, bpe, write_file};
 
@@ -31,8 +33,11 @@ impl Tokenizer {
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(Error::io(path, "read the file"))?;
-        let tokenizer = tokenizers::Tokenizer::from_bytes(bytes);
+        // The library panics at some files that contradict themselves.
+        let read = || tokenizers::Tokenizer::from_bytes(bytes);
+        let tokenizer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
         tokenizer
+            .unwrap_or_else(|_| Err("its parts contradict each other".into()))
             .map(Self::from_tokenizers)
             .map_err(|cause| Error::TokenizerFile { path: path.into(), cause })
     }
@@ -92,7 +97,8 @@ impl Tokenizer {
     }
 
     /// Writes the files that transformers, vLLM and llama.cpp's converter read next to the weights of a
-    /// model: `tokenizer.json`, and `tokenizer_config.json` with the special tokens and the chat template.
+    /// model: `tokenizer.json`, for SentencePiece `tokenizer.model`, and `tokenizer_config.json` with the
+    /// special tokens and the chat template.
     /// Each is written atomically. The folder is created if necessary.
     ///
     /// ```
@@ -110,8 +116,23 @@ impl Tokenizer {
     pub fn save_with_template(&self, folder: impl AsRef<Path>, template: ChatTemplate) -> Result<()> {
         let folder = folder.as_ref();
         let config = Value::Object(self.config_with_template(template)?);
-        self.save(folder.join("tokenizer.json"))?;
+        self.for_template(template).save(folder.join("tokenizer.json"))?;
+        if let Some(model) = self.sentencepiece_model()? {
+            write_file(folder.join("tokenizer.model"), &model)?;
+        }
         write_file(folder.join("tokenizer_config.json"), format!("{config:#}\n").as_bytes())
+    }
+
+    /// The tokenizer as it is written beside a model that was trained with a template: where the template
+    /// begins with no token, the file puts none before a text either.
+    #[must_use]
+    pub fn for_template(&self, template: ChatTemplate) -> Self {
+        if template.bos().is_some() || self.added_first().is_none() {
+            return self.clone();
+        }
+        let mut tokenizer = tokenizers::Tokenizer::clone(&self.with_specials);
+        tokenizer.with_post_processor(None::<PostProcessorWrapper>);
+        Self::from_tokenizers(tokenizer)
     }
 
     /// The `tokenizer_config.json` of this tokenizer with a chat template.
@@ -119,14 +140,19 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] if the tokenizer cannot encode a text.
     pub fn config_with_template(&self, template: ChatTemplate) -> Result<Map<String, Value>> {
-        let jinja = template.jinja_for(self.jinja_spaces(template)?);
-        let config = [
+        let spaces = self.jinja_spaces(template)?;
+        let jinja = template.jinja_for(spaces);
+        let mut config = vec![
             ("bos_token", json!(template.bos())),
             ("eos_token", json!(template.end_of_turn())),
             ("add_bos_token", json!(false)),
             ("tokenizer_class", json!("PreTrainedTokenizerFast")),
             ("chat_template", json!(jinja)),
         ];
+        if spaces.unless_spaced && self.is_sentencepiece() {
+            // llama.cpp would put a second space before the text after each special token.
+            config.push(("add_prefix_space", json!(false)));
+        }
         Ok(config.into_iter().map(|(key, value)| (key.to_string(), value)).collect())
     }
 
@@ -138,8 +164,10 @@ impl Tokenizer {
         let spaced = spelt.starts_with(['▁', 'Ġ']);
         let special = template.end_of_turn();
         let after_special = self.encode_with_specials(&format!("{special}a"))?;
-        let after_special = spaced && after_special.get(1..) != Some(&alone[..]);
-        Ok(JinjaSpaces { before_answer: spaced, after_special })
+        let unless_spaced = spaced && self.encode(" a")? == alone;
+        // Where a text's own space counts, the template can always write it: llama.cpp knows no such rule.
+        let after_special = spaced && (unless_spaced || after_special.get(1..) != Some(&alone[..]));
+        Ok(JinjaSpaces { before_answer: spaced, after_special, unless_spaced })
     }
 
     /// The ids of a text. No special token is added, and the spelling of one in the text is encoded as

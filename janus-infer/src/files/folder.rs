@@ -15,6 +15,7 @@ const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
 const HEAD: &str = "value_head.safetensors";
 const TOKENIZER: &str = "tokenizer.json";
+const SENTENCEPIECE: &str = "tokenizer.model";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const GENERATION_CONFIG: &str = "generation_config.json";
 
@@ -177,10 +178,14 @@ impl ModelFolder {
         }
     }
 
-    /// Whether a text begins with the model's first token, if a GGUF file says so.
+    /// Whether a text begins with the model's first token, if a GGUF file says so, or, as in llama.cpp, if its
+    /// tokenizer is SentencePiece's or Llama 3's.
     pub(crate) fn adds_bos(&self) -> Result<Option<bool>> {
-        let stated = self.gguf()?.and_then(|file| file.value("tokenizer.ggml.add_bos_token"));
-        Ok(stated.and_then(|stated| stated.to_bool().ok()))
+        let Some(file) = self.gguf()? else { return Ok(None) };
+        let stated = file.value("tokenizer.ggml.add_bos_token").and_then(|stated| stated.to_bool().ok());
+        let is = |key: &str, text: &str| file.text(key).is_ok_and(|found| found == text);
+        let by_kind = is("tokenizer.ggml.model", "llama") || is("tokenizer.ggml.pre", "llama-bpe");
+        Ok(stated.or(by_kind.then_some(true)))
     }
 
     /// Writes `config.json`, whole or not at all, into the folder, which is made if need be.
@@ -229,7 +234,14 @@ impl ModelFolder {
             }
             Template::Absent(_) => {}
         }
-        tokenizer.save(self.file(TOKENIZER))?;
+        let written = match template {
+            Template::Typed(template) => tokenizer.for_template(*template),
+            _ => tokenizer.clone(),
+        };
+        written.save(self.file(TOKENIZER))?;
+        if let Some(model) = tokenizer.sentencepiece_model()? {
+            janus_data::write_file(self.file(SENTENCEPIECE), &model)?;
+        }
         self.write_settings(TOKENIZER_CONFIG, config)?;
         if let Some(mut generation) = settings(GENERATION_CONFIG)?.flatten() {
             let trained = self.config()?.to_map();

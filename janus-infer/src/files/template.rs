@@ -264,13 +264,17 @@ fn of_folder(folder: &Path, config: &Path) -> Result<Found> {
 /// A built-in template if the text formats conversations in the same way; else the text itself.
 fn recognise(path: &Path, found: Found, tokenizer: &Tokenizer) -> Result<Template> {
     let unknown = |problem| Error::Template { path: path.into(), problem };
-    let text = found.text.ok_or_else(|| unknown(TemplateProblem::Missing))?;
+    let text = found.text.filter(|text| !text.trim().is_empty());
+    let text = text.ok_or_else(|| unknown(TemplateProblem::Missing))?;
     // Folders that this crate writes have the text of a built-in template.
-    let spaces = [(false, false), (false, true), (true, false), (true, true)]
-        .map(|(before_answer, after_special)| JinjaSpaces { before_answer, after_special });
+    let spaces = (0..8u8).map(|bits| JinjaSpaces {
+        before_answer: bits & 1 > 0,
+        after_special: bits & 2 > 0,
+        unless_spaced: bits & 4 > 0,
+    });
     let stated = without_inner_spaces(&text);
     let same_text = |built_in: &ChatTemplate| {
-        spaces.iter().any(|spaces| stated == without_inner_spaces(&built_in.jinja_for(*spaces)))
+        spaces.clone().any(|spaces| stated == without_inner_spaces(&built_in.jinja_for(spaces)))
     };
     if let Some(built_in) = BUILT_IN.into_iter().find(same_text) {
         return Ok(built_in.into());
@@ -379,6 +383,26 @@ mod tests {
         gguf_file::write(&mut std::fs::File::create(&path).unwrap(), &metadata, &[]).unwrap();
         let folder = ModelFolder::new(path);
         folder.template(&folder.tokenizer()?)
+    }
+
+    /// Both loaded, and every answer was to a prompt without the user's words.
+    #[test]
+    fn a_template_that_leaves_out_the_message_is_refused_and_an_empty_one_is_none() {
+        let error = |text: &str| of_file(Value::String(text.into())).unwrap_err().to_string();
+        for empty in ["", " \n"] {
+            assert!(error(empty).contains("no chat template"), "{}", error(empty));
+        }
+        #[cfg(feature = "jinja")]
+        for without in [
+            "chatml",
+            "{% for m in messages %}{{ m.role }}{% for part in m.content %}{{ part.text }}{% endfor %}{% endfor %}",
+        ] {
+            assert!(
+                error(without).contains("the user's message is not in what it renders"),
+                "{}",
+                error(without)
+            );
+        }
     }
 
     #[test]

@@ -40,13 +40,14 @@ fn tokenizers() -> Vec<(&'static str, Tokenizer)> {
     .into()
 }
 
-/// Conversations and prompts of one to five turns, with and without a system message.
+/// Conversations and prompts of one to six turns, with and without a system message.
 fn conversations() -> Vec<Vec<Message>> {
     let turns = [
         ("What is a kite?", "A toy that flies."),
         ("Who made it?\nName two.", "Nobody knows;\n\nit is old."),
         ("  two spaces, and é 漢字 🙂", "Yes."),
         ("\n a line end first", "No, it isn't."),
+        ("\u{1c} white space in Python alone \u{1f}", " A space first."),
         ("Bye", "Good bye!  See you."),
     ];
     let mut conversations = Vec::new();
@@ -64,7 +65,7 @@ fn conversations() -> Vec<Vec<Message>> {
 
 /// With SentencePiece a second turn had `Hello` where training has `▁Hello`.
 #[test]
-fn templates_beside_a_model_give_the_trained_ids_for_one_to_five_turns() {
+fn templates_beside_a_model_give_the_trained_ids_for_one_to_six_turns() {
     let folder = tempfile::tempdir().unwrap();
     let (tokenizers, conversations) = (tokenizers(), conversations());
     let mut cases: Vec<(String, PathBuf, &Tokenizer, ChatTemplate)> = Vec::new();

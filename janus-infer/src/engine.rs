@@ -249,12 +249,13 @@ impl Engine {
 }
 
 /// The token that conversations begin with, if it is nowhere else in them: a model is trained with it before
-/// every text. `<s>` is such a token; ChatML's `<|im_start|>`, which begins each turn, is not. A base model
-/// has no conversations: its tokenizer says which token it adds.
+/// every text. `<s>` is such a token; ChatML's `<|im_start|>`, which begins each turn, is not. Without such a
+/// token the tokenizer says which one it adds.
 fn first_id(template: &Template, tokenizer: &Tokenizer) -> Option<u32> {
-    if let Template::Absent(_) = template {
-        return tokenizer.added_first();
-    }
+    first_of_conversations(template, tokenizer).or_else(|| tokenizer.added_first())
+}
+
+fn first_of_conversations(template: &Template, tokenizer: &Tokenizer) -> Option<u32> {
     let conversation = [Message::user("a"), Message::assistant("b"), Message::user("c")];
     let ids = template.encode(&conversation, tokenizer).ok()?;
     let (&first, rest) = ids.split_first()?;

@@ -59,6 +59,15 @@ pub enum Error {
         /// How many more there are.
         others: usize,
     },
+    /// A LoRA adapter in a model's folder, which would not be applied.
+    #[error(
+        "{}: a LoRA adapter lies beside the weights and would not be applied: merge it into them (merge_and_unload of peft), or move it away",
+        path.display()
+    )]
+    AdapterBeside {
+        /// Its config.
+        path: PathBuf,
+    },
     /// A model without a value head, where a reward model is needed.
     #[error("{}: no value head: expected a file value_head.safetensors, or a tensor {name} among the weights", path.display())]
     NoValueHead {

@@ -157,7 +157,9 @@ impl JinjaTemplate {
     /// # Errors
     /// The first failure, such as a method or an operator that this crate does not have.
     pub fn check(&self) -> Result<()> {
-        let [system, user, answer] = [Message::system("s"), Message::user("u"), Message::assistant("a")];
+        let [system, user, answer] =
+            [Message::system("s"), Message::user("What is a kite?"), Message::assistant("a")];
+        let question = user.content.clone();
         let conversations = [
             vec![user.clone()],
             vec![system.clone(), user.clone()],
@@ -171,6 +173,10 @@ impl JinjaTemplate {
         for messages in &conversations {
             match self.render_text(messages, messages.last().is_some_and(|last| last.role == Role::User)) {
                 Err(error) if !refused(&error) => return Err(error.into()),
+                Ok(text) if !text.contains(&question) => {
+                    let problem = "the user's message is not in what it renders";
+                    return Err(minijinja::Error::new(ErrorKind::InvalidOperation, problem).into());
+                }
                 _ => {}
             }
         }

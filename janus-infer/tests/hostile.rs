@@ -426,8 +426,10 @@ fn metadata_and_tensors_that_may_change_answers_are_refused_by_name() {
     for (key, value) in [
         ("llama.attention.causal", no.clone()),
         ("llama.attention.clamp_kqv", float(8.0)),
+        ("llama.attention.clamp_kqv", float(1.0)),
         ("llama.attention.max_alibi_bias", float(8.0)),
         ("llama.attention.scale", float(0.0078)),
+        ("llama.attention.scale", float(1.0)),
         ("llama.attention.sliding_window", number(32)),
         ("llama.attention.value_length", number(4)),
         ("llama.attn_logit_softcapping", float(50.0)),
@@ -484,6 +486,9 @@ fn rope_scaling_is_read_and_checked() {
     let linear = [("llama.rope.scaling.type", text("linear")), ("llama.rope.scaling.factor", float(4.0))];
     assert_eq!(scaling(&linear, &[]).unwrap(), Some(RopeScaling::Linear { factor: 4.0 }));
     assert_eq!(scaling(&[("llama.rope.scaling.type", text("none"))], &[]).unwrap(), None);
+    // A factor alone scales linearly in llama.cpp; it changed nothing here.
+    assert_eq!(scaling(&linear[1..], &[]).unwrap(), Some(RopeScaling::Linear { factor: 4.0 }));
+    assert_eq!(scaling(&[("llama.rope.scaling.factor", float(1.0))], &[]).unwrap(), None);
 
     let mut bytes = gguf(&[], &[(FACTORS, vec![4], 0, 64)]);
     let at = bytes.len() - 4096 + 64;

@@ -196,7 +196,7 @@ fn a_folders_own_template_is_used_unless_it_equals_a_built_in_one() {
     let jinja = folder.path().join("chat_template.jinja");
     fs::write(&jinja, ChatMl.jinja()).unwrap();
     assert_eq!(loaded(folder.path()).unwrap(), ChatMl.into());
-    fs::write(&jinja, "{{ 'x' }}").unwrap();
+    fs::write(&jinja, "{% for m in messages %}{{ m.content }}{% endfor %}").unwrap();
     assert_ne!(loaded(folder.path()).unwrap(), Template::Jinja(expected));
     fs::write(&jinja, "{% no %}").unwrap();
     assert!(

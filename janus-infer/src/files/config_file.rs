@@ -172,6 +172,31 @@ impl Ids {
 struct GenerationFile {
     #[serde(default)]
     eos_token_id: Option<Ids>,
+    #[serde(flatten)]
+    others: Map<String, Value>,
+}
+
+impl GenerationFile {
+    /// A setting that forbids or forces tokens whatever a request says, which this crate does not do.
+    fn problem(&self) -> Option<ConfigProblem> {
+        const FORCING: [&str; 7] = [
+            "bad_words_ids",
+            "begin_suppress_tokens",
+            "forced_bos_token_id",
+            "forced_eos_token_id",
+            "no_repeat_ngram_size",
+            "sequence_bias",
+            "suppress_tokens",
+        ];
+        let neutral = |value: &Value| match value {
+            Value::Array(list) => list.is_empty(),
+            Value::Object(fields) => fields.is_empty(),
+            value => value.is_null() || *value == 0,
+        };
+        let (key, value) =
+            self.others.iter().find(|(key, value)| FORCING.contains(&key.as_str()) && !neutral(value))?;
+        Some(ConfigProblem::value(key, value, "no such key: this version forbids and forces no tokens"))
+    }
 }
 
 impl ConfigFile {
@@ -203,6 +228,9 @@ impl ConfigFile {
         let generation_config = path.with_file_name("generation_config.json");
         if generation_config.exists() {
             let file: GenerationFile = parse(&text(&generation_config)?).map_err(at(&generation_config))?;
+            if let Some(problem) = file.problem() {
+                return Err(at(&generation_config)(problem));
+            }
             config.model.add_eos(file.eos_token_id.iter().flat_map(Ids::as_slice).copied());
         }
         Ok(config)

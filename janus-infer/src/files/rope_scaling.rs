@@ -1,7 +1,7 @@
 //! RoPE scaling, for contexts longer than those of pre-training.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::ConfigProblem;
 
@@ -62,6 +62,8 @@ pub(super) struct RopeParameters {
     attention_factor: Option<f64>,
     #[serde(default)]
     partial_rotary_factor: Option<f64>,
+    #[serde(flatten)]
+    others: Map<String, Value>,
 }
 
 impl RopeParameters {
@@ -79,6 +81,10 @@ impl RopeParameters {
                 part,
                 "1: rotary embedding of a part of a head is not supported",
             ));
+        }
+        if let Some((key, _)) = self.others.iter().find(|(_, value)| value.is_object()) {
+            let expected = "parameters for all layers: those of a kind of layers are not supported";
+            return Err(ConfigProblem::value(field(key), "an object", expected));
         }
         let Some(kind) = self.rope_type.as_deref().or(self.kind.as_deref()) else {
             return match self.factor {

@@ -40,6 +40,10 @@ struct Index {
 
 impl Shards {
     pub(super) fn open(path: &Path) -> Result<Self> {
+        let adapter = path.join("adapter_config.json");
+        if path.is_dir() && adapter.exists() {
+            return Err(Error::AdapterBeside { path: adapter });
+        }
         let single = if path.is_dir() { path.join("model.safetensors") } else { path.into() };
         let index = path.join("model.safetensors.index.json");
         if single.exists() || !index.exists() {
@@ -59,7 +63,14 @@ impl Shards {
                 "the name of a file in the folder of the index",
             )));
         }
-        let shards = files.iter().map(|file| Shard::open(&path.join(file))).collect::<Result<Vec<_>>>()?;
+        let mut shards =
+            files.iter().map(|file| Shard::open(&path.join(file))).collect::<Result<Vec<_>>>()?;
+        for Shard { path: shard, tensors, .. } in &mut shards {
+            // Another shard may have a tensor of this name; the index says which one counts.
+            let elsewhere =
+                |name: &str| map.weight_map.get(name).is_some_and(|file| path.join(file) != *shard);
+            tensors.retain(|name, _| !elsewhere(name));
+        }
         for (name, file) in &map.weight_map {
             let shard = path.join(file);
             if !shards.iter().any(|s| s.path == shard && s.tensors.contains_key(name)) {
@@ -84,6 +95,11 @@ impl Shards {
     pub(super) fn matrix(&self, name: &str, rows: usize, depth: usize) -> Result<Matrix<'_>> {
         let (encoding, bytes) = self.find(name, &[rows, depth])?;
         Ok(Matrix { encoding, rows, depth, bytes: Bytes::Borrowed(bytes), order: None })
+    }
+
+    /// Whether two tensors have the same encoding and bytes.
+    pub(super) fn are_equal(&self, one: &str, other: &str, shape: &[usize]) -> Result<bool> {
+        Ok(self.find(one, shape)? == self.find(other, shape)?)
     }
 
     fn find(&self, name: &str, shape: &[usize]) -> Result<(Encoding, &[u8])> {

@@ -9,7 +9,7 @@ const WHY: &str = "it may change answers, and this version does not know it: suc
 
 /// Parts of the names of `config.json` keys that change results in some model of the Llama kind: biases,
 /// norms, scales and caps of logits or embeddings, experts, windows, rotary variants.
-const STEMS: [&str; 25] = [
+const STEMS: [&str; 26] = [
     "alibi",
     "attention",
     "attn",
@@ -20,6 +20,7 @@ const STEMS: [&str; 25] = [
     "decoder",
     "expert",
     "head_dim",
+    "kv_shared",
     "layer_type",
     "lora",
     "moe",
@@ -78,12 +79,17 @@ pub(super) struct Unused {
 /// of all layers in `layer_types`.
 pub(super) fn config_key(other: &Map<String, Value>, attention: &str) -> Option<Unused> {
     let unused = |(key, value): (&String, &Value)| {
-        if HARMLESS.contains(&key.as_str()) || changes_nothing(value) {
+        if key == "is_causal" && *value == false {
+            return Some(Unused { key: key.clone(), value: "false".into(), expected: "true".into() });
+        }
+        if HARMLESS.contains(&key.as_str()) || changes_nothing(key, value) {
             return None;
         }
         let expected = if key == "layer_types" {
             let all = value.as_array().is_some_and(|layers| layers.iter().all(|layer| layer == attention));
             (!all).then(|| format!("\"{attention}\" for every layer"))
+        } else if key == "position_embedding_type" {
+            (!["rope", "rotary", "absolute"].iter().any(|kind| value == kind)).then(|| "\"rope\"".to_string())
         } else if ACTIVATIONS.contains(&key.as_str()) {
             (value != "silu").then(|| "\"silu\"".to_string())
         } else if PARTS.contains(&key.as_str()) || STEMS.iter().any(|stem| key.to_lowercase().contains(stem))
@@ -97,12 +103,19 @@ pub(super) fn config_key(other: &Map<String, Value>, attention: &str) -> Option<
     other.iter().find_map(unused)
 }
 
-/// Whether a value is the one that switches a feature off: null, false, 0, 1, or empty.
-fn changes_nothing(value: &Value) -> bool {
+/// Whether a number is the one that switches a feature off: 0 or 1, as of a count, a factor or a scale. 1 does
+/// not switch off a cap, nor the number that replaces the default scale of attention.
+fn is_neutral(key: &str, number: f64) -> bool {
+    const REPLACES: [&str; 6] = ["attention.scale", "clamp", "clip", "nextn", "pre_attn_scalar", "softcap"];
+    number == 0.0 || number == 1.0 && !REPLACES.iter().any(|part| key.contains(part))
+}
+
+/// Whether a value is the one that switches a feature off: null, false, a neutral number, or empty.
+fn changes_nothing(key: &str, value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(on) => !on,
-        Value::Number(number) => number.as_f64().is_some_and(|number| number == 0.0 || number == 1.0),
+        Value::Number(number) => number.as_f64().is_some_and(|number| is_neutral(key, number)),
         Value::String(text) => text.is_empty(),
         Value::Array(list) => list.is_empty(),
         Value::Object(fields) => fields.is_empty(),
@@ -171,7 +184,7 @@ pub(super) fn metadata(key: &str, value: &GgufValue, head_dim: usize) -> Option<
         "llama.attention.causal" => !matches!(value, GgufValue::Bool(true)),
         "llama.attention.value_length" => value.to_u64().ok() != Some(head_dim as u64),
         key if KNOWN.contains(&key) => false,
-        key => INTERPRETED.iter().any(|start| key.starts_with(start)) && !switched_off(value),
+        key => INTERPRETED.iter().any(|start| key.starts_with(start)) && !switched_off(key, value),
     };
     let unused =
         || Unused { key: key.into(), value: shown(value), expected: format!("no such entry: {WHY}") };
@@ -179,7 +192,7 @@ pub(super) fn metadata(key: &str, value: &GgufValue, head_dim: usize) -> Option<
 }
 
 /// As [`changes_nothing`].
-fn switched_off(value: &GgufValue) -> bool {
+fn switched_off(key: &str, value: &GgufValue) -> bool {
     let number = value.to_f32().map(f64::from).or_else(|_| value.to_f64());
     let number = number.or_else(|_| value.to_u64().map(|number| number as f64));
     let number = number.or_else(|_| value.to_i32().map(f64::from));
@@ -187,7 +200,7 @@ fn switched_off(value: &GgufValue) -> bool {
         GgufValue::Bool(on) => !on,
         GgufValue::String(text) => text.is_empty(),
         GgufValue::Array(list) => list.is_empty(),
-        _ => number.is_ok_and(|number| number == 0.0 || number == 1.0),
+        _ => number.is_ok_and(|number| is_neutral(key, number)),
     }
 }
 
@@ -237,6 +250,7 @@ mod tests {
         for (key, value) in [
             ("attention_multiplier", json!(0.0078)),
             ("attn_logit_softcapping", json!(50.0)),
+            ("attn_logit_softcapping", json!(1.0)),
             ("block_configs", json!([{}])),
             ("clip_qkv", json!(8.0)),
             ("embedding_multiplier", json!(12.0)),
@@ -244,7 +258,11 @@ mod tests {
             ("hidden_activation", json!("gelu_pytorch_tanh")),
             ("is_encoder_decoder", json!(true)),
             ("layer_types", json!(["full_attention", "sliding_attention"])),
+            ("is_causal", json!(false)),
             ("logit_scale", json!(0.0625)),
+            ("num_kv_shared_layers", json!(10)),
+            ("num_nextn_predict_layers", json!(1)),
+            ("position_embedding_type", json!("alibi")),
             ("logits_scaling", json!(8.0)),
             ("no_rope_layers", json!([1, 0])),
             ("num_experts_per_tok", json!(2)),

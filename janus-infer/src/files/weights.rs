@@ -11,6 +11,8 @@ use super::safetensors::Shards;
 use super::{ConfigFile, Matrix, VALUE_HEAD, unused};
 use crate::{Error, ModelConfig, Result};
 
+const LM_HEAD: &str = "lm_head.weight";
+
 /// The weights of a checkpoint, by their Hugging Face names.
 ///
 /// Opening reads only the headers. A tensor is read, and converted to `f32`, when it is requested. All
@@ -82,9 +84,12 @@ impl Weights {
         let mut used: HashSet<String> = config.model.tensors().into_iter().map(|(name, _)| name).collect();
         used.extend([VALUE_HEAD.into(), ROPE_FACTORS.into()]);
         used.extend(config.value_head_prefix.as_ref().map(|prefix| format!("{prefix}.weight")));
-        let unused = unused::tensors(&names, &used);
+        let mut unused = unused::tensors(&names, &used);
+        if self.has_other_head(&config.model)? {
+            unused.push(LM_HEAD.into());
+        }
         // Of a tensor under a wrong name, the right one says more. A reward model needs no head of its own.
-        let lacking = |(name, _): &(String, Vec<usize>)| name != "lm_head.weight" && !names.contains(name);
+        let lacking = |(name, _): &(String, Vec<usize>)| name != LM_HEAD && !names.contains(name);
         if !unused.is_empty()
             && let Some((name, _)) = config.model.tensors().into_iter().find(lacking)
         {
@@ -98,6 +103,16 @@ impl Weights {
                 others: unused.len() - 1,
             }),
         }
+    }
+
+    /// Whether a config that ties the head to the embedding contradicts the head that is stored.
+    fn has_other_head(&self, model: &ModelConfig) -> Result<bool> {
+        let Source::Safetensors(shards) = &self.source else { return Ok(false) };
+        if !model.tie_word_embeddings || !self.names().iter().any(|name| name == LM_HEAD) {
+            return Ok(false);
+        }
+        let shape = [model.vocab_size, model.hidden_size];
+        Ok(!shards.are_equal(LM_HEAD, "model.embed_tokens.weight", &shape)?)
     }
 
     /// Reads a tensor of the given shape as `f32`, row-major. Quantised tensors are dequantised, and

@@ -11,7 +11,12 @@ const FACTOR: &str = "llama.rope.scaling.factor";
 
 /// The scaling that the file states; `None` if it states none.
 pub(super) fn scaling(file: &GgufFile, head_dim: usize) -> Result<Option<RopeScaling>> {
-    let kind = if file.value(KIND).is_some() { file.text(KIND)? } else { "none" };
+    let kind = match (file.value(KIND), file.number(FACTOR)?) {
+        (Some(_), _) => file.text(KIND)?,
+        // llama.cpp scales linearly if only a factor is stated.
+        (None, Some(factor)) if factor != 0.0 && factor != 1.0 => "linear",
+        (None, _) => "none",
+    };
     let has_factors = file.has_tensor(FACTORS);
     match kind {
         "none" if has_factors => Ok(Some(RopeScaling::Factors(file.read(FACTORS, &[head_dim / 2])?))),

@@ -49,10 +49,11 @@ const SPACE: &str = "▁";
 /// Builds the tokenizer.
 pub(crate) fn tokenizer(file: &GgufFile) -> Result<Tokenizer> {
     let tokens = file.texts(TOKENS)?;
-    let kinds = match file.value(TYPES) {
+    let mut kinds = match file.value(TYPES) {
         Some(_) => numbers(file, TYPES, tokens.len(), |value| value.to_i32().ok())?,
         None => vec![1; tokens.len()],
     };
+    mark_special(file, &tokens, &mut kinds)?;
     let mut tokenizer = match file.text(MODEL)? {
         "gpt2" => byte_level(file, &tokens)?,
         "llama" => sentencepiece(file, &tokens, &kinds)?,
@@ -69,6 +70,35 @@ pub(crate) fn tokenizer(file: &GgufFile) -> Result<Tokenizer> {
     tokenizer.add_special_tokens(added(CONTROL).chain(added(UNKNOWN))).map_err(failed)?;
     tokenizer.add_tokens(added(USER_DEFINED)).map_err(failed)?;
     Ok(Tokenizer::from_tokenizers(tokenizer))
+}
+
+/// Makes the first token and those that end an answer special, whatever their types say, as llama.cpp does. A
+/// mark of turns that the chat template writes and that would become text is refused.
+fn mark_special(file: &GgufFile, tokens: &[&str], kinds: &mut [i32]) -> Result<()> {
+    for name in ["bos", "eos", "eot", "eom"] {
+        let id = file.value(&format!("tokenizer.ggml.{name}_token_id")).and_then(|id| id.to_u32().ok());
+        if let Some(kind) = id.and_then(|id| kinds.get_mut(id as usize)).filter(|kind| is_text(**kind)) {
+            *kind = CONTROL;
+        }
+    }
+    let Some(template) = file.value("tokenizer.chat_template").and_then(|text| text.to_string().ok()) else {
+        return Ok(());
+    };
+    let marks =
+        |token: &str| token.starts_with("<|") && token.ends_with("|>") || token.ends_with("_of_turn>");
+    let lost = tokens
+        .iter()
+        .zip(kinds.iter())
+        .find(|(token, kind)| is_text(**kind) && marks(token) && template.contains(**token));
+    lost.map_or(Ok(()), |(token, kind)| {
+        let expected = format!("{CONTROL} (special), since the chat template writes it");
+        Err(file.metadata(TYPES, FormatProblem::value(format!("the type of {token}"), kind, expected)))
+    })
+}
+
+/// Whether a token of this type is found only by splitting and merging text.
+fn is_text(kind: i32) -> bool {
+    ![CONTROL, UNKNOWN, USER_DEFINED].contains(&kind)
 }
 
 /// Byte-level BPE, whose merges are in the file.
@@ -316,6 +346,36 @@ mod tests {
             (MERGES, texts(["a b"])),
         ];
         assert!(matches!(error(file(longer)), Error::Metadata { key, .. } if key == MERGES));
+    }
+
+    /// `<|im_end|>` with the type of ordinary text was cut into pieces in every prompt, and ended no answer.
+    #[test]
+    fn a_mark_of_turns_that_would_become_text_is_special_or_refused() {
+        let chatml = "{{ '<|im_start|>' }}{{ '<|im_end|>' }}";
+        let special = |types: Option<[i32; 3]>, eos: u32, template: &str| {
+            let mut metadata = vec![
+                (MODEL, Value::String("gpt2".into())),
+                (PRE, Value::String("gpt-2".into())),
+                (TOKENS, texts(["a", "<|im_start|>", "<|im_end|>"])),
+                (MERGES, texts([])),
+                ("tokenizer.ggml.eos_token_id", Value::U32(eos)),
+                ("tokenizer.chat_template", Value::String(template.into())),
+            ];
+            let types = types.map(|types| Value::Array(types.map(Value::I32).into()));
+            metadata.extend(types.map(|types| (TYPES, types)));
+            tokenizer(&file(metadata)).map(|tokenizer| {
+                let special = tokenizer.special_tokens();
+                ["<|im_start|>", "<|im_end|>"]
+                    .map(|token| special.iter().any(|(_, special)| special == token))
+            })
+        };
+        for kind in [0, 1, 5] {
+            assert_eq!(special(Some([1, 3, kind]), 2, chatml).unwrap(), [true, true], "type {kind}");
+            let error = special(Some([1, kind, 3]), 2, chatml).unwrap_err().to_string();
+            assert!(error.contains("the type of <|im_start|>") && error.contains("3 (special)"), "{error}");
+        }
+        assert!(special(None, 2, chatml).is_err(), "no types");
+        assert_eq!(special(None, 2, "{{ 'a' }}").unwrap(), [false, true], "a template without marks");
     }
 
     #[test]

@@ -85,12 +85,12 @@ fn rows_that_the_template_refuses_are_skipped_and_counted_on_request_only() {
 #[test]
 fn what_a_recipe_says_about_its_data_without_effect_is_refused_at_its_start() {
     let folder = tempfile::tempdir().unwrap();
-    let pair = json!({ "prompt": "Hi?", "chosen": "Ho.", "rejected": "No." });
+    let pair = json!({ "prompt": "Hi?", "chosen": "Ho.", "rejected": "No.", "sys": "Be kind." });
     let (mut recipe, tokenizer) =
         on_rows(folder.path(), ObjectiveConfig::Dpo { beta: 0.1, label_smoothing: 0.0 }, &[pair]);
-    recipe.data.columns.insert("sytem".into(), "prompt".into());
+    recipe.data.columns.insert("sytem".into(), "sys".into());
     let error = recipe.rows(&tokenizer).err().unwrap().to_string();
-    assert!(error.contains("the mapping of the field sytem to the column prompt has no effect"), "{error}");
+    assert!(error.contains("the mapping of the field sytem to the column sys has no effect"), "{error}");
     recipe.data.columns.clear();
     recipe.data.loss = janus_data::LossMessages::Last;
     assert!(recipe.check().unwrap_err().to_string().contains("data.loss is last"));
@@ -113,7 +113,7 @@ fn a_run_says_which_fields_are_not_read_and_that_rows_exceed_the_context() {
         }
     }
     let folder = tempfile::tempdir().unwrap();
-    let long = "kite ".repeat(1100);
+    let long = "kite ".repeat(400);
     let rows = [json!({ "messages": turns("Ada."), "id": 1 }), json!({ "messages": turns(&long), "id": 2 })];
     let (mut recipe, _) = on_rows(folder.path(), ObjectiveConfig::Sft {}, &rows);
     recipe.data.max_tokens = 4000;

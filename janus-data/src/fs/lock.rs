@@ -53,9 +53,11 @@ impl Lock {
 }
 
 impl Drop for Lock {
-    /// Leaves the file empty, so that the bytes of the folder do not depend on the process.
+    /// Leaves the file empty, so that the bytes of the folder do not depend on the process. Closing the file
+    /// alone would not release the lock while a child process that is just being started shares it.
     fn drop(&mut self) {
         let _ = self.file.set_len(0);
+        let _ = self.file.unlock();
     }
 }
 

@@ -71,8 +71,9 @@ fn content_part(content: &Value, kind: &str, field: &str) -> Option<String> {
     (!texts.is_empty()).then(|| texts.concat())
 }
 
-/// Reads a `finish_reason`. Servers have names of their own for an answer that is complete ("eos", an empty
-/// text), so an unknown one is. An answer that was cut off for another reason than its length is none.
+/// Reads a `finish_reason`. Servers have names of their own for a complete answer ("eos", an empty text), so an
+/// unknown name counts as complete. A reason that says that the answer was cut off, other than by its length,
+/// is an error.
 fn finish_reason(reason: &Value) -> Result<FinishReason, String> {
     const CUT_OFF: [&str; 22] = [
         "abort",
@@ -154,7 +155,7 @@ pub(super) fn read(
             None => unreadable("it has no choices"),
         });
     };
-    let Some(choices) = choices.as_array() else { return Err(unreadable("its choices are no list")) };
+    let Some(choices) = choices.as_array() else { return Err(unreadable("its choices are not a list")) };
     let mut choices: Vec<Choice<'_>> = choices.iter().map(Choice).collect();
     for choice in &choices {
         let fails = choice.0["finish_reason"] == "error";

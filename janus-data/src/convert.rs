@@ -95,7 +95,7 @@ pub fn convert(
         read += 1;
         let row = row?;
         let content = match to {
-            Target::Instructions => source.instruction(&row).map(|found| {
+            Target::Instructions => source.instruction_and_unread(&row, &mut unread).map(|found| {
                 found.map_or(RowContent::Skip("no single instruction"), RowContent::Instruction)
             }),
             _ => source.content_and_unread(&row, &mut unread),

@@ -74,6 +74,7 @@ use fields::whole_number;
 pub use content::{Comparison, Conversation, RowContent};
 pub use fields::{Fields, RowError};
 pub use unread::UnreadFields;
+pub(crate) use unread::changes_what_is_learned;
 
 use unread::Seen;
 
@@ -152,13 +153,34 @@ pub trait RowSource: Sync {
         Ok(content)
     }
 
-    /// The instruction of a row: the user's message, if there is only one, and the id of the row, if it has
-    /// one. Skipped rows may have an instruction too.
+    /// The instruction of a row, as [`instruction_and_unread`](Self::instruction_and_unread) gives it.
     ///
     /// # Errors
-    /// Those of [`parse`](Self::parse).
+    /// Those of [`content_and_unread`](Self::content_and_unread).
     fn instruction(&self, row: &Row) -> Result<Option<Instruction>, RowError> {
-        let (main_source, original_source, messages) = match self.content(row)? {
+        self.instruction_and_unread(row, &mut UnreadFields::default())
+    }
+
+    /// The instruction of a row: the user's message, if there is only one, and the id of the row, if it has
+    /// one. Skipped rows may have an instruction too. Fields that are not read are counted in `unread`.
+    ///
+    /// # Errors
+    /// Those of [`content_and_unread`](Self::content_and_unread).
+    fn instruction_and_unread(
+        &self,
+        row: &Row,
+        unread: &mut UnreadFields,
+    ) -> Result<Option<Instruction>, RowError> {
+        let id = ["id", "idx", "question_id", "index", "prompt_id"]
+            .into_iter()
+            .find_map(|name| Some((name, row.get(name).and_then(whole_number)?)));
+        let mut others = UnreadFields::default();
+        let content = self.content_and_unread(row, &mut others)?;
+        if let Some((name, _)) = id {
+            others.remove(name);
+        }
+        unread.extend(others);
+        let (main_source, original_source, messages) = match content {
             RowContent::Instruction(instruction) => return Ok(Some(instruction)),
             RowContent::Conversation(all) => (all.main_source, all.original_source, all.messages),
             RowContent::Comparison(pair) => (pair.main_source, pair.original_source, pair.prompt),
@@ -168,11 +190,8 @@ pub trait RowSource: Sync {
         };
         let mut user_messages = messages.into_iter().filter(|message| message.role == Role::User);
         let (Some(prompt), None) = (user_messages.next(), user_messages.next()) else { return Ok(None) };
-        let id = ["id", "idx", "question_id", "index", "prompt_id"]
-            .iter()
-            .find_map(|name| row.get(*name).and_then(whole_number));
         Ok(Some(Instruction {
-            id: id.unwrap_or_default(),
+            id: id.map(|(_, id)| id).unwrap_or_default(),
             prompt: prompt.content,
             main_source,
             original_source,

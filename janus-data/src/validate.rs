@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::sources::is_empty;
+use crate::sources::{changes_what_is_learned, is_empty};
 use crate::{Error, Problem, ReadOptions, Result, Row};
 use shape::{Field, fields};
 
@@ -284,7 +284,7 @@ impl Checker {
             }
         }
         for name in kind.other_fields(row) {
-            if ["system", "instruction", "input", "history", "messages", "conversations"].contains(&name) {
+            if changes_what_is_learned(name) || ["messages", "conversations"].contains(&name) {
                 let expected = format!("rows of {kind} without this field, which they cannot hold");
                 self.problem(path, row_number, name, &expected, "a value");
             }

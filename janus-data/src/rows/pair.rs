@@ -50,10 +50,31 @@ impl Tokenizer {
         pairs: impl IntoIterator<Item = (Vec<Message>, Vec<Message>)>,
         max_tokens: usize,
     ) -> Result<PairRows> {
+        let refused = |row, error| Err(Error::AtRow { row, cause: Box::new(error) });
+        self.pairs_or(template, pairs, max_tokens, refused)
+    }
+
+    /// Tokenises pairs as [`pairs`](Self::pairs) does, and hands the index and the error of each pair that the
+    /// template refuses to `refused`, which leaves the pair out or ends with an error.
+    ///
+    /// # Errors
+    /// Those of `refused`.
+    pub fn pairs_or<E>(
+        &self,
+        template: impl ConversationFormat,
+        pairs: impl IntoIterator<Item = (Vec<Message>, Vec<Message>)>,
+        max_tokens: usize,
+        mut refused: impl FnMut(usize, Error) -> Result<(), E>,
+    ) -> Result<PairRows, E> {
         let mut out = PairRows::default();
         for (pair, (chosen, rejected)) in pairs.into_iter().enumerate() {
-            let at_row = |error| Error::AtRow { row: pair, cause: Box::new(error) };
-            let sides = self.sides(&template, &chosen, &rejected).map_err(at_row)?;
+            let sides = match self.sides(&template, &chosen, &rejected) {
+                Ok(sides) => sides,
+                Err(error) => {
+                    refused(pair, error)?;
+                    continue;
+                }
+            };
             let [chosen, rejected] = &sides.responses;
             if chosen == rejected {
                 out.identical += 1;

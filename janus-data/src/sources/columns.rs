@@ -16,7 +16,9 @@ impl ReadOptions {
         let mapped = || self.columns.keys().map(String::as_str);
         let (mut found, mut read) = (BTreeSet::new(), BTreeSet::new());
         let mut rows = 0;
-        for row in read_files::<Row>(paths.to_vec(), self.clone()).map_while(Result::ok) {
+        for row in read_files::<Row>(paths.to_vec(), self.clone()) {
+            // The reader of the rows says what is wrong, or skips it.
+            let Ok(row) = row else { return Ok(()) };
             if mapped().all(|field| read.contains(field)) {
                 return Ok(());
             }

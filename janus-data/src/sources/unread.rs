@@ -11,6 +11,15 @@ use super::fields::{RowError, is_empty};
 use super::{RowContent, RowSource};
 use crate::Row;
 
+const TEXTS: [&str; 5] = ["system", "system_prompt", "instruction", "input", "history"];
+const TOOLS: [&str; 2] = ["tools", "functions"];
+const MEDIA: [&str; 6] = ["image", "images", "audio", "audios", "video", "videos"];
+
+/// Whether a field that is not read would change what is learned from its row.
+pub(crate) fn changes_what_is_learned(field: &str) -> bool {
+    [&TEXTS[..], &TOOLS, &MEDIA].iter().any(|fields| fields.contains(&field))
+}
+
 /// Fields that have a value but are not read, and the number of rows that have each. A field of the messages
 /// in a list is named `messages[].name`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -28,8 +37,30 @@ impl UnreadFields {
         self.0.iter().map(|(field, rows)| (field.as_str(), *rows))
     }
 
-    pub(super) fn add(&mut self, field: &str) {
+    pub(super) fn remove(&mut self, field: &str) {
+        self.0.remove(field);
+    }
+
+    /// Counts a row that has the field.
+    pub fn add(&mut self, field: &str) {
         *self.0.entry(field.into()).or_default() += 1;
+    }
+}
+
+impl Extend<(String, u64)> for UnreadFields {
+    fn extend<I: IntoIterator<Item = (String, u64)>>(&mut self, counts: I) {
+        for (field, rows) in counts {
+            *self.0.entry(field).or_default() += rows;
+        }
+    }
+}
+
+impl IntoIterator for UnreadFields {
+    type Item = (String, u64);
+    type IntoIter = std::collections::btree_map::IntoIter<String, u64>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 
@@ -84,20 +115,20 @@ impl Seen {
         let mut unwanted = None;
         for (name, value) in self.unread(row) {
             match (name, value) {
-                ("system" | "system_prompt" | "instruction" | "input" | "history", _) => {
+                (name, _) if TEXTS.contains(&name) => {
                     let problem = format!(
                         "the layout {} does not read this field: name a layout that does, map the column to a field that is read, or remove it",
                         source.name()
                     );
                     return Err(RowError::rule(name, problem));
                 }
-                ("tools" | "functions", _) => {
+                (name, _) if TOOLS.contains(&name) => {
                     return Err(RowError::rule(
                         name,
                         "descriptions of tools cannot be trained: remove the field, or write them into the system message",
                     ));
                 }
-                ("image" | "images" | "audio" | "audios" | "video" | "videos", _) => {
+                (name, _) if MEDIA.contains(&name) => {
                     return Err(RowError::rule(
                         name,
                         "only text can be trained: remove the row or the field",

@@ -100,10 +100,12 @@ fn finish_reason(reason: &Value) -> Result<FinishReason, String> {
         "image_",
     ];
     let reason = reason.as_str().unwrap_or_default().to_ascii_lowercase();
-    if ["length", "max_", "limit", "context_window"].iter().any(|word| reason.contains(word)) {
-        return Ok(FinishReason::Length);
+    let has = |words: &[&str]| words.iter().any(|word| reason.contains(word));
+    match () {
+        () if has(&CUT_OFF) => Err(reason),
+        () if has(&["length", "max_", "limit", "context_window"]) => Ok(FinishReason::Length),
+        () => Ok(FinishReason::Stop),
     }
-    if CUT_OFF.iter().any(|word| reason.contains(word)) { Err(reason) } else { Ok(FinishReason::Stop) }
 }
 
 #[derive(Deserialize)]
@@ -204,11 +206,13 @@ fn without_comments(text: &str) -> &str {
 }
 
 /// An error in a response whose status is a success, as gateways send it. A code that is an HTTP status
-/// counts as the status; otherwise another attempt may help.
+/// counts as the status, but 404 fails its request alone, because the address is known to exist; without such
+/// a code, another attempt may help.
 fn error_in_success(body: &Value, error: &Value, key: Option<&ApiKey>) -> Failed<RemoteError> {
     let code = error["code"].as_u64().or_else(|| error["code"].as_str()?.parse().ok());
     let reply = HttpResponse { status: 200, retry_after: None, text: body.to_string() };
     match code.and_then(|code| u16::try_from(code).ok()).filter(|code| (400..600).contains(code)) {
+        Some(404) => HttpResponse { status: 404, ..reply }.failed(key),
         Some(status) => refusal(&HttpResponse { status, ..reply }, key),
         None => Failed::Again(
             HttpError::Answer { problem: AnswerProblem::Error { message: reply.message(key) } },
@@ -332,6 +336,11 @@ mod tests {
             failed(r#"{"error": {"message": "flagged", "code": "403"}}"#),
             ("the server answered 403: flagged".into(), false)
         );
+        assert_eq!(
+            failed(r#"{"error": {"message": "no provider for this text", "code": 404}}"#),
+            ("the server answered 404: no provider for this text".into(), false),
+            "and the other requests go on"
+        );
         for (body, words) in [
             (r#"{"code": 1301, "msg": "sensitive"}"#, "sensitive"),
             (r#"{"detail": "too long"}"#, "too long"),
@@ -387,6 +396,8 @@ mod tests {
             r#"{"choices": [{"message": {"content": "x"}, "finish_reason": "SAFETY"}]}"#,
             r#"{"choices": [{"message": {"content": "x"}, "finish_reason": "insufficient_system_resource"}]}"#,
             r#"{"choices": [{"message": {"content": "x"}, "finish_reason": "network_error"}]}"#,
+            r#"{"choices": [{"message": {"content": "x"}, "finish_reason": "rate_limit_error"}]}"#,
+            r#"{"choices": [{"message": {"content": "x"}, "finish_reason": "max_retries_timeout"}]}"#,
         ] {
             assert!(!again(no_answer), "{no_answer}");
         }

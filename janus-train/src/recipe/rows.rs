@@ -209,28 +209,13 @@ impl Recipe {
     /// The pairs of the file as rows, and the row number of each pair.
     fn pairs(&self, tokenizer: &Tokenizer, notes: &mut Vec<Note>) -> Result<NumberedRows> {
         let Contents { rows, files } = self.contents(RowContent::into_comparison, notes)?;
-        let (mut numbers, mut pairs): (Vec<usize>, Vec<Comparison>) = rows.into_iter().unzip();
-        let (template, max_tokens) = (self.chat_template(tokenizer)?, self.data.max_tokens);
-        if self.data.skip_bad_rows {
-            let mut refused = Refused::default();
-            let mut good = Vec::with_capacity(pairs.len());
-            for (number, pair) in numbers.into_iter().zip(pairs) {
-                match tokenizer.pairs(&template, [pair.conversations()], max_tokens) {
-                    Ok(_) => good.push((number, pair)),
-                    Err(janus_data::Error::AtRow { cause, .. }) => {
-                        refused.skip(true, files.tokenising(number, *cause))?;
-                    }
-                    Err(error) => refused.skip(true, files.tokenising(number, error))?,
-                }
-            }
-            notes.extend(refused.note());
-            (numbers, pairs) = good.into_iter().unzip();
-        }
-        let sides = pairs.iter().map(Comparison::conversations);
-        let pairs = tokenizer.pairs(&template, sides, max_tokens).map_err(|error| match error {
-            janus_data::Error::AtRow { row, cause } => files.tokenising(numbers[row], *cause),
-            error => Error::InData { path: self.data.path.clone(), source: Box::new(error.into()) },
+        let (numbers, pairs): (Vec<usize>, Vec<Comparison>) = rows.into_iter().unzip();
+        let (template, data) = (self.chat_template(tokenizer)?, &self.data);
+        let (mut refused, sides) = (Refused::default(), pairs.iter().map(Comparison::conversations));
+        let pairs = tokenizer.pairs_or(&template, sides, data.max_tokens, |pair, error| {
+            refused.skip(data.skip_bad_rows, files.tokenising(numbers[pair], error))
         })?;
+        notes.extend(refused.note());
         notes.extend(pair_notes(pairs.shortened, pairs.identical, pairs.too_long));
         let numbers = pairs.pairs.into_iter().map(|pair| numbers[pair]).collect();
         Ok((Arc::new(pairs.rows), numbers, files))

@@ -139,34 +139,35 @@ pub(super) fn convert(args: &ConvertArgs) -> Result<Outcome, CommandError> {
 fn converted(args: &ConvertArgs, skipped: &mut Skipped) -> Result<Converted, CommandError> {
     let options = args.input.read.resolve()?;
     let files = args.input.paths()?;
-    let source = || -> Result<Source, CommandError> {
-        args.from.parse().map_err(|problem| CommandError::bad_input(format!("--from: {problem}")))
-    };
     let limit = args.limit.unwrap_or(usize::MAX);
     let skip = args.skip_bad_rows.then_some(skipped);
+    // Records that only change their file format skip the conversion between layouts.
     if let (Ok(kind), Target::Records(to)) = (args.from.parse::<RecordKind>(), args.to)
         && kind == to
-        && let Some(Ok(first)) = read_files::<Row>(files.clone(), options.clone()).next()
     {
-        let others: Vec<&str> = kind.other_fields(&first).collect();
-        if !others.is_empty() {
-            eprintln!("convert: fields of the first row that {kind} does not keep: {}", others.join(", "));
+        macro_rules! same {
+            ($record:ty) => {
+                convert_records(
+                    read_files::<$record>(files.clone(), options.clone()).take(limit),
+                    &args.out,
+                    skip,
+                )
+            };
         }
+        let mut converted = match kind {
+            RecordKind::Sft => same!(SftRecord),
+            RecordKind::Pairs => same!(PairRecord),
+            RecordKind::Reward => same!(RewardRecord),
+            RecordKind::Bench => same!(BenchRecord),
+        }
+        .bad_input()?;
+        for row in read_files::<Row>(files, options).take(limit).filter_map(Result::ok) {
+            kind.other_fields(&row).for_each(|field| converted.unread.add(field));
+        }
+        return Ok(converted);
     }
-    macro_rules! same {
-        ($record:ty) => {
-            convert_records(read_files::<$record>(files, options).take(limit), &args.out, skip).bad_input()
-        };
-    }
-    // Records that only change their file format skip the conversion between layouts.
-    match (args.from.parse::<RecordKind>(), args.to) {
-        (Ok(RecordKind::Sft), Target::Records(RecordKind::Sft)) => return same!(SftRecord),
-        (Ok(RecordKind::Pairs), Target::Records(RecordKind::Pairs)) => return same!(PairRecord),
-        (Ok(RecordKind::Reward), Target::Records(RecordKind::Reward)) => return same!(RewardRecord),
-        (Ok(RecordKind::Bench), Target::Records(RecordKind::Bench)) => return same!(BenchRecord),
-        _ => {}
-    }
-    let source = source()?;
+    let source: Source =
+        args.from.parse().map_err(|problem| CommandError::bad_input(format!("--from: {problem}")))?;
     let first = files[0].clone();
     options.check_columns(&files, &*source).bad_input()?;
     let rows = read_files::<Row>(files, options).take(limit);

@@ -105,6 +105,19 @@ fn a_conversation_is_one_bos_prompt_response_eos() {
     assert!(row.loss_mask[prompt..].iter().all(|&trained| trained));
 }
 
+/// The library panics at a merge that is shorter than the prefix of words.
+#[test]
+fn a_tokenizer_whose_parts_contradict_each_other_is_an_error_with_its_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    let text = r###"{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": null, "post_processor": null, "decoder": null,
+        "model": {"type": "BPE", "continuing_subword_prefix": "##", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": [["a", "b"]]}}"###;
+    std::fs::write(&path, text).unwrap();
+    let error = Tokenizer::read(&path).unwrap_err();
+    assert!(matches!(&error, Error::TokenizerFile { path: found, .. } if *found == path), "{error}");
+}
+
 #[test]
 fn a_template_of_another_vocabulary_is_refused() {
     let tokenizer = tokenizer("byte_fallback");

@@ -231,6 +231,32 @@ fn a_mapping_of_columns_without_effect_is_refused() {
     );
 }
 
+/// The rows before a damaged one had not the column, and the error was about the mapping.
+#[test]
+fn a_row_that_cannot_be_read_is_left_to_the_reader_when_a_mapping_is_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.jsonl");
+    std::fs::write(&path, "{\"instruction\": \"Hi\", \"output\": \"Ho\"}\n{\"instruction\": \n{\"instruction\": \"Hi\", \"output\": \"Ho\", \"sys\": \"Be kind.\"}\n").unwrap();
+    let alpaca: Source = "alpaca".parse().unwrap();
+    ReadOptions::default().column("system", "sys").check_columns(&[path], &*alpaca).unwrap();
+}
+
+#[test]
+fn instructions_are_written_with_a_count_of_the_fields_that_are_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, out) = (folder.path().join("rows.jsonl"), folder.path().join("out.jsonl"));
+    let rows = [
+        json!({ "idx": 7, "instruction": "Hi", "output": "Ho", "note": "a" }),
+        json!({ "idx": 8, "instruction": "Hi?", "output": "Ho", "note": "b", "index": 3 }),
+    ];
+    janus_data::write_all(&path, &rows).unwrap();
+    let alpaca: Source = "alpaca".parse().unwrap();
+    let converted =
+        convert(read::<Row>(&path).unwrap(), (&*alpaca, &path), Target::Instructions, &out, None).unwrap();
+    assert_eq!(converted.unread.to_string(), "index (1), note (2)", "idx is the id");
+    assert_eq!(read_all::<Row>(&out).unwrap()[1]["id"], "8");
+}
+
 #[test]
 fn a_quote_of_a_csv_file_that_is_not_closed_swallows_no_rows() {
     let folder = tempfile::tempdir().unwrap();
@@ -288,4 +314,10 @@ fn a_record_with_content_that_its_kind_cannot_hold_is_a_problem() {
     assert_eq!((found.problems, found.findings[0].field.as_str(), found.findings[0].row), (1, "input", 1));
     let others: Vec<&str> = janus_data::RecordKind::Sft.other_fields(row(&rows[1])).collect();
     assert_eq!(others, ["id"]);
+    let with_tools =
+        json!({ "system": "", "prompt": "Hi", "output": "Ho", "tools": [{ "type": "function" }] });
+    let path = folder.path().join("tools.jsonl");
+    janus_data::write_all(&path, &[with_tools]).unwrap();
+    let found = janus_data::validate(&[path], None, &ReadOptions::default(), 10);
+    assert_eq!((found.problems, found.findings[0].field.as_str()), (1, "tools"));
 }

@@ -106,6 +106,8 @@ fn an_invalid_request_is_refused_with_the_field() {
         server.chat(&hello(json!({ "messages": [{ "role": "user", "content": "x".repeat(400) }] })));
     assert_eq!(too_long.error().3.as_deref(), Some("context_length_exceeded"));
     assert!(server.chat(&hello(json!({ "best_of": 2 }))).message().contains("this server has none"));
+    let all = server.chat(&hello(json!({ "best_of": 2, "n": 2 })));
+    assert_eq!(all.json()["choices"].as_array().map(Vec::len), Some(2), "the best 2 of 2 are all: {all:?}");
     assert_eq!(
         server.chat(&hello(json!({ "model": "gpt" }))).error(),
         (404, "not_found_error".into(), Some("model".into()), Some("model_not_found".into()))

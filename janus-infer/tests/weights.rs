@@ -63,10 +63,8 @@ fn half_precision_is_converted_to_f32() {
     }
 }
 
-#[test]
-fn shards_are_found_by_their_index() {
-    let whole = folder(DType::F32);
-    let sharded = tempfile::tempdir().unwrap();
+/// Writes a checkpoint in two files, and returns the index's map from tensors to files.
+fn shard(sharded: &Path) -> serde_json::Map<String, serde_json::Value> {
     let all = tensors(DType::F32);
     let mut map = serde_json::Map::new();
     for (index, file) in
@@ -78,15 +76,71 @@ fn shards_are_found_by_their_index() {
             .map(|(n, t)| (n.clone(), t.clone()))
             .collect();
         map.extend(part.keys().map(|name| (name.clone(), file.into())));
-        candle_core::safetensors::save(&part, sharded.path().join(file)).unwrap();
+        candle_core::safetensors::save(&part, sharded.join(file)).unwrap();
     }
-    let index = sharded.path().join("model.safetensors.index.json");
+    let index = sharded.join("model.safetensors.index.json");
     fs::write(&index, serde_json::json!({"metadata": {}, "weight_map": map}).to_string()).unwrap();
+    map
+}
+
+#[test]
+fn shards_are_found_by_their_index() {
+    let whole = folder(DType::F32);
+    let sharded = tempfile::tempdir().unwrap();
+    let mut map = shard(sharded.path());
+    let index = sharded.path().join("model.safetensors.index.json");
     assert_eq!(read_all(sharded.path()), read_all(whole.path()));
 
     map.insert("model.norm.weight".into(), "../elsewhere.safetensors".into());
     fs::write(&index, serde_json::json!({"weight_map": map}).to_string()).unwrap();
     assert!(matches!(Weights::open(sharded.path()).err(), Some(Error::Header { .. })));
+}
+
+/// The first shard that had the tensor was read, whatever the index said.
+#[test]
+fn of_two_shards_with_one_tensor_that_of_the_index_counts() {
+    let sharded = tempfile::tempdir().unwrap();
+    let map = shard(sharded.path());
+    let name = "model.layers.1.mlp.up_proj.weight";
+    let first = sharded.path().join("model-00001-of-00002.safetensors");
+    let mut stale = candle_core::safetensors::load(&first, &Device::Cpu).unwrap();
+    stale.insert(name.into(), tensors(DType::F32)[name].zeros_like().unwrap());
+    candle_core::safetensors::save(&stale, &first).unwrap();
+    assert_ne!(map[name], "model-00001-of-00002.safetensors");
+    assert_eq!(read_all(sharded.path()), read_all(folder(DType::F32).path()));
+}
+
+/// The adapter was passed over, and the base model answered in its place.
+#[test]
+fn an_adapter_beside_the_weights_is_refused() {
+    let folder = folder(DType::F32);
+    fs::write(folder.path().join("adapter_config.json"), r#"{"peft_type": "LORA"}"#).unwrap();
+    let error = error(folder.path());
+    assert!(
+        matches!(&error, Error::AdapterBeside { path } if path.ends_with("adapter_config.json")),
+        "{error}"
+    );
+}
+
+/// The embedding was used as the head although the file has another one.
+#[test]
+fn a_head_that_contradicts_a_tied_embedding_is_refused_and_a_copy_of_it_is_not() {
+    let folder = folder(DType::F32);
+    let mut all = tensors(DType::F32);
+    let embedding = all["model.embed_tokens.weight"].clone();
+    let other = (&embedding + 1.0).unwrap();
+    for (head, is_copy) in [(embedding, true), (other, false)] {
+        all.insert("lm_head.weight".into(), head);
+        candle_core::safetensors::save(&all, folder.path().join("model.safetensors")).unwrap();
+        let loaded = Model::load(folder.path(), &Device::Cpu);
+        assert_eq!(loaded.is_ok(), is_copy);
+        if let Err(error) = loaded {
+            assert!(
+                matches!(&error, Error::UnusedTensors { name, .. } if name == "lm_head.weight"),
+                "{error}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -53,6 +53,35 @@ fn dialogues_become_pairs_that_are_valid() {
     assert_eq!((&validated["rows"], &validated["valid"]), (&json!(1), &json!(true)));
 }
 
+/// Only the fields of the first row were looked at.
+#[test]
+fn fields_that_a_change_of_format_loses_are_counted_in_every_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = [
+        json!({ "system": "", "prompt": "Hi", "output": "Ho" }),
+        json!({ "system": "", "prompt": "Hi", "output": "Ho", "grade": 3 }),
+        json!({ "system": "", "prompt": "Hi", "output": "Ho", "grade": 4, "note": "a" }),
+    ];
+    write_all(folder.path().join("rows.jsonl"), &rows).unwrap();
+    let convert = |limit: &str| {
+        let arguments = [
+            "convert",
+            "--from",
+            "sft",
+            "--to",
+            "sft",
+            "--out",
+            "out.parquet",
+            "--limit",
+            limit,
+            "rows.jsonl",
+        ];
+        done(folder.path(), &arguments)["unread"].clone()
+    };
+    assert_eq!(convert("3"), json!({ "grade": 2, "note": 1 }));
+    assert_eq!(convert("1"), json!(null), "of the rows that are converted");
+}
+
 #[test]
 fn every_problem_of_a_file_is_listed_with_exit_1() {
     let folder = tempfile::tempdir().unwrap();

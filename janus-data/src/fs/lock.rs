@@ -126,7 +126,12 @@ mod tests {
             "{error}"
         );
         assert!(error.to_string().contains(&format!("(process {process})")), "{error}");
-        drop(Lock::folder(folder.path()).unwrap());
+        let lock = Lock::folder(folder.path()).unwrap();
+        // As a child process shares it until it runs its own program.
+        let shared = lock.file.try_clone().unwrap();
+        drop(lock);
+        drop(Lock::folder(folder.path()).expect("the lock is released although its file is open"));
+        drop(shared);
         assert_eq!(
             fs::read(folder.path().join(".lock")).unwrap(),
             b"",

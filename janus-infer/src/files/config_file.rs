@@ -509,6 +509,32 @@ mod tests {
         );
     }
 
+    /// Tokens that the model's makers forbid were generated.
+    #[test]
+    fn generation_settings_that_force_tokens_are_refused_unless_they_are_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        std::fs::write(&path, tiny("").unwrap().to_json()).unwrap();
+        for (key, forcing, neutral) in [
+            ("bad_words_ids", "[[5]]", "[]"),
+            ("begin_suppress_tokens", "[5]", "null"),
+            ("forced_bos_token_id", "5", "null"),
+            ("forced_eos_token_id", "[2, 3]", "null"),
+            ("no_repeat_ngram_size", "3", "0"),
+            ("sequence_bias", r#"{"5": 1.5}"#, "{}"),
+            ("suppress_tokens", "[1, 2]", "[]"),
+        ] {
+            let read = |value: &str| {
+                let text = format!(r#"{{"temperature": 0.6, "{key}": {value}}}"#);
+                std::fs::write(folder.path().join("generation_config.json"), text).unwrap();
+                ModelConfig::read(&path)
+            };
+            read(neutral).unwrap_or_else(|error| panic!("{error}"));
+            let error = read(forcing).unwrap_err().to_string();
+            assert!(error.contains("generation_config.json") && error.contains(key), "{error}");
+        }
+    }
+
     #[test]
     fn rope_scaling_is_read_in_both_spellings_and_written() {
         let llama3 = r#""factor":8.0,"low_freq_factor":1.0,"high_freq_factor":4.0,"original_max_position_embeddings":8"#;
@@ -561,6 +587,10 @@ mod tests {
                 "rope_scaling.rope_type is \"yarn\": expected default, linear",
             ),
             (r#","rope_scaling":{"factor":2}"#, "rope_scaling.factor is 2: expected a rope_type too"),
+            (
+                r#","rope_parameters":{"full_attention":{"rope_type":"default","rope_theta":1e6},"sliding_attention":{"rope_theta":1e4}}"#,
+                "rope_parameters.full_attention is an object: expected parameters for all layers",
+            ),
             (r#","rope_scaling":"llama3""#, "rope_scaling: invalid type: string \"llama3\""),
             (
                 r#","rope_scaling":{"type":"linear","factor":"2"}"#,

@@ -178,14 +178,9 @@ impl ModelFolder {
         }
     }
 
-    /// Whether a text begins with the model's first token, if a GGUF file says so, or, as in llama.cpp, if its
-    /// tokenizer is SentencePiece's or Llama 3's.
+    /// Whether a text begins with the model's first token, if a GGUF file says so.
     pub(crate) fn adds_bos(&self) -> Result<Option<bool>> {
-        let Some(file) = self.gguf()? else { return Ok(None) };
-        let stated = file.value("tokenizer.ggml.add_bos_token").and_then(|stated| stated.to_bool().ok());
-        let is = |key: &str, text: &str| file.text(key).is_ok_and(|found| found == text);
-        let by_kind = is("tokenizer.ggml.model", "llama") || is("tokenizer.ggml.pre", "llama-bpe");
-        Ok(stated.or(by_kind.then_some(true)))
+        Ok(self.gguf()?.and_then(|file| gguf::adds_bos(file)))
     }
 
     /// Writes `config.json`, whole or not at all, into the folder, which is made if need be.

@@ -15,7 +15,7 @@ use super::{Bytes, Encoding, Matrix, mapped, unused};
 use crate::{Architecture, ConfigProblem, Error, FormatProblem, ModelConfig, Result};
 
 pub(super) use rope::FACTORS as ROPE_FACTORS;
-pub(super) use tokenizer::tokenizer;
+pub(super) use tokenizer::{adds_bos, tokenizer};
 
 /// Whether a path has the extension of a GGUF file.
 pub(super) fn is_gguf(path: &Path) -> bool {

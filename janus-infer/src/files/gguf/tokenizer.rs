@@ -72,6 +72,14 @@ pub(crate) fn tokenizer(file: &GgufFile) -> Result<Tokenizer> {
     Ok(Tokenizer::from_tokenizers(tokenizer))
 }
 
+/// Whether a text begins with the model's first token: as the file says, or, as in llama.cpp, if the tokenizer
+/// is SentencePiece's or Llama 3's. `None` if nothing says so.
+pub(crate) fn adds_bos(file: &GgufFile) -> Option<bool> {
+    let stated = file.value("tokenizer.ggml.add_bos_token").and_then(|stated| stated.to_bool().ok());
+    let is = |key: &str, text: &str| file.text(key).is_ok_and(|found| found == text);
+    stated.or((is(MODEL, "llama") || is(PRE, "llama-bpe")).then_some(true))
+}
+
 /// Makes the first token and those that end an answer special, whatever their types say, as llama.cpp does. A
 /// mark of turns that the chat template writes and that would become text is refused.
 fn mark_special(file: &GgufFile, tokens: &[&str], kinds: &mut [i32]) -> Result<()> {
@@ -287,6 +295,24 @@ mod tests {
             (TOKENS, texts(tokens.iter().map(String::as_str))),
             (MERGES, texts(merges.iter().copied())),
         ])
+    }
+
+    /// Llama 3's files say nothing about `<|begin_of_text|>`, which llama.cpp writes.
+    #[test]
+    fn texts_begin_with_the_first_token_as_in_llama_cpp() {
+        let text = |text: &str| Value::String(text.into());
+        for (model, pre, stated, expected) in [
+            ("gpt2", "llama-bpe", None, Some(true)),
+            ("gpt2", "llama-bpe", Some(false), Some(false)),
+            ("gpt2", "smollm", None, None),
+            ("gpt2", "smollm", Some(true), Some(true)),
+            ("llama", "default", None, Some(true)),
+            ("llama", "default", Some(false), Some(false)),
+        ] {
+            let mut metadata = vec![(MODEL, text(model)), (PRE, text(pre))];
+            metadata.extend(stated.map(|stated| ("tokenizer.ggml.add_bos_token", Value::Bool(stated))));
+            assert_eq!(adds_bos(&file(metadata)), expected, "{model} {pre} {stated:?}");
+        }
     }
 
     fn count_tokens(pre: &str, text: &str) -> usize {

@@ -31,6 +31,8 @@ mod server_fields;
 mod service;
 #[cfg(feature = "local")]
 mod session;
+#[cfg(feature = "jinja")]
+mod smollm2_altered;
 #[cfg(feature = "remote")]
 mod stub;
 #[cfg(feature = "local")]

@@ -150,7 +150,9 @@ simd_fn! {
         let mut buffer = [[0.0; LANES]; DECODED_ROWS];
         for (i, out) in out.chunks_mut(DECODED_ROWS).enumerate() {
             let lanes = panels.rows(simd, 0, i * DECODED_ROWS, &mut buffer[..out.len()]);
-            out.iter_mut().zip(lanes).for_each(|(out, lanes)| *out = lanes[lane]);
+            for row in 0..out.len() {
+                out[row] = lanes[row][lane];
+            }
         }
     }
 }
@@ -181,9 +183,12 @@ simd_fn! {
 
 #[inline(always)]
 fn put(out: &mut [f32], sums: &[f32], accumulate: Accumulate) {
-    match accumulate {
-        Accumulate::Replace => out.copy_from_slice(sums),
-        Accumulate::Add => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
+    let sums = &sums[..out.len()];
+    for i in 0..out.len() {
+        out[i] = match accumulate {
+            Accumulate::Replace => sums[i],
+            Accumulate::Add => out[i] + sums[i],
+        };
     }
 }
 

@@ -14,6 +14,12 @@
 //! running its tokens one by one give the same bits, quantised or not. Nothing is summed across lanes,
 //! so the vector width does not matter either.
 
+#![expect(
+    clippy::needless_range_loop,
+    clippy::manual_memcpy,
+    reason = "a copy or an adaptor stays a call (simd.rs)"
+)]
+
 use pulp::Simd;
 
 use super::simd::LANES;
@@ -118,16 +124,17 @@ fn groups<S: Simd, B: Panels, const R: usize>(
             }
             // No closures here: a closure that is not inlined is compiled without the vector instructions.
             let mut panels: [&[Lanes]; GROUP] = [&[]; GROUP];
-            for (i, (panel, buffer)) in
-                panels[..count].iter_mut().zip(work.decoded.chunks_exact_mut(len)).enumerate()
-            {
-                *panel = b.rows(simd, first + i, k, buffer);
+            let mut buffers = &mut work.decoded[..];
+            for i in 0..count {
+                let (buffer, rest) = buffers.split_at_mut(len);
+                panels[i] = b.rows(simd, first + i, k, buffer);
+                buffers = rest;
             }
             group::<S, R>(simd, a, k, &panels[..count], &mut work.sums);
             k += len;
         }
-        for (i, sums) in work.sums.iter().enumerate() {
-            store(i / count, first + i % count, sums);
+        for i in 0..work.sums.len() {
+            store(i / count, first + i % count, &work.sums[i]);
         }
     }
 }
@@ -195,17 +202,19 @@ fn tile<S: Simd, const M: usize, const P: usize, const R: usize>(
 ) {
     let len = panels[0].len();
     let mut x: [&[f32]; M] = [&[]; M];
-    for (m, x) in x.iter_mut().enumerate() {
-        *x = &a.data[(row + m) * a.stride + k..][..len];
+    for m in 0..M {
+        x[m] = &a.data[(row + m) * a.stride + k..][..len];
     }
-    for panel in &mut panels {
-        *panel = &panel[..len];
+    for p in 0..P {
+        panels[p] = &panels[p][..len];
     }
     let mut sums = [[[simd.splat_f32s(0.0); R]; P]; M];
     for m in 0..M {
         for p in 0..P {
             let (registers, _) = S::as_simd_f32s(&stored[m * stride + p]);
-            sums[m][p].copy_from_slice(registers);
+            for r in 0..R {
+                sums[m][p][r] = registers[r];
+            }
         }
     }
     for k in 0..len {
@@ -222,7 +231,9 @@ fn tile<S: Simd, const M: usize, const P: usize, const R: usize>(
     for m in 0..M {
         for p in 0..P {
             let (registers, _) = S::as_mut_simd_f32s(&mut stored[m * stride + p]);
-            registers.copy_from_slice(&sums[m][p]);
+            for r in 0..R {
+                registers[r] = sums[m][p][r];
+            }
         }
     }
 }

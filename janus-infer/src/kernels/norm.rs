@@ -13,10 +13,11 @@ pub fn inverse_rms(x: &[f32], eps: f32) -> f32 {
 pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     vectorised!(|| {
         let width = weight.len();
-        for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
+        for row in 0..out.len() / width {
+            let (x, out) = (&x[width * row..][..width], &mut out[width * row..][..width]);
             let scale = inverse_rms(x, eps);
-            for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
-                *out = x * scale * weight;
+            for i in 0..width {
+                out[i] = x[i] * scale * weight[i];
             }
         }
     });

@@ -10,6 +10,8 @@
 //! are the float 2²³ + code. A code that is `n` bits further left is 2ⁿ times as large, and a scale
 //! divided by 2ⁿ cancels that exactly.
 
+#![expect(clippy::needless_range_loop, reason = "a copy or an adaptor stays a call (simd.rs)")]
+
 use half::f16;
 use pulp::Simd;
 
@@ -207,7 +209,9 @@ impl Panels for PackedPanels<'_> {
                     if let Some(later) =
                         words.get(start + PREFETCH_DISTANCE..start + PREFETCH_DISTANCE + code.words())
                     {
-                        later.iter().for_each(prefetch);
+                        for word in later {
+                            prefetch(word);
+                        }
                     }
                     at += step;
                     decode(simd, *code, block, out);
@@ -312,8 +316,8 @@ impl<S: Simd> Columns<'_, S> {
 
     #[inline(always)]
     fn halves_f16(&mut self, block: &[Words]) {
-        for (i, words) in block.iter().enumerate() {
-            let words = self.word(words);
+        for i in 0..block.len() {
+            let words = self.word(&block[i]);
             self.set(2 * i, self.f16(words));
             self.set(2 * i + 1, self.f16(self.right(words, 16)));
         }
@@ -321,8 +325,8 @@ impl<S: Simd> Columns<'_, S> {
 
     #[inline(always)]
     fn halves_bf16(&mut self, block: &[Words]) {
-        for (i, words) in block.iter().enumerate() {
-            let words = self.word(words);
+        for i in 0..block.len() {
+            let words = self.word(&block[i]);
             self.set(2 * i, self.simd.transmute_f32s_u32s(self.left(words, 16)));
             self.set(2 * i + 1, self.simd.transmute_f32s_u32s(self.and(words, 0xffff_0000)));
         }
@@ -346,17 +350,17 @@ impl<S: Simd> Columns<'_, S> {
         for i in 1..5 {
             scales[i] = self.times(scales[i - 1], 1.0 / 16.0);
         }
-        for (i, words) in codes.iter().enumerate() {
-            let low = self.word(words);
+        for i in 0..codes.len() {
+            let low = self.word(&codes[i]);
             // The other three codes would overlap the exponent.
             let high = self.right(low, 20);
-            for (j, &scale) in scales.iter().enumerate() {
+            for j in 0..5 {
                 let number = self.numbers(self.and(low, 15 << (4 * j)), 0.0);
-                self.set(8 * i + j, self.simd.mul_add_e_f32s(number, scale, min));
+                self.set(8 * i + j, self.simd.mul_add_e_f32s(number, scales[j], min));
             }
-            for (j, &scale) in scales[..3].iter().enumerate() {
+            for j in 0..3 {
                 let number = self.numbers(self.and(high, 15 << (4 * j)), 0.0);
-                self.set(8 * i + 5 + j, self.simd.mul_add_e_f32s(number, scale, min));
+                self.set(8 * i + 5 + j, self.simd.mul_add_e_f32s(number, scales[j], min));
             }
         }
     }
@@ -391,8 +395,8 @@ impl<S: Simd> Columns<'_, S> {
     fn eight(&mut self, scale: &Words, codes: &[Words]) {
         let scale = self.float(scale);
         let scales = [scale, self.times(scale, 1.0 / 256.0)];
-        for (i, words) in codes.iter().enumerate() {
-            let low = self.word(words);
+        for i in 0..codes.len() {
+            let low = self.word(&codes[i]);
             let parts = [low, self.right(low, 16)];
             for j in 0..4 {
                 let number =

@@ -22,15 +22,14 @@ fn reduce(a: &[f32], b: &[f32], f: impl Fn(f32, f32, f32) -> f32) -> f32 {
     let n = a.len().min(b.len());
     let (a, b) = (&a[..n], &b[..n]);
     let mut lanes = [0.0f32; LANES];
-    let (a_full, b_full) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let (a_rest, b_rest) = (a_full.remainder(), b_full.remainder());
-    for (a, b) in a_full.zip(b_full) {
+    let ((a_full, a_rest), (b_full, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for k in 0..a_full.len().min(b_full.len()) {
         for i in 0..LANES {
-            lanes[i] = f(lanes[i], a[i], b[i]);
+            lanes[i] = f(lanes[i], a_full[k][i], b_full[k][i]);
         }
     }
-    for (i, (&a, &b)) in a_rest.iter().zip(b_rest).enumerate() {
-        lanes[i] = f(lanes[i], a, b);
+    for i in 0..a_rest.len().min(b_rest.len()) {
+        lanes[i] = f(lanes[i], a_rest[i], b_rest[i]);
     }
     fold(lanes, |a, b| a + b)
 }
@@ -38,23 +37,37 @@ fn reduce(a: &[f32], b: &[f32], f: impl Fn(f32, f32, f32) -> f32) -> f32 {
 /// Sum of `a[i] * b[i]`.
 #[inline(always)]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    reduce(a, b, |sum, a, b| a.mul_add(b, sum))
+    reduce(
+        a,
+        b,
+        #[inline(always)]
+        |sum, a, b| a.mul_add(b, sum),
+    )
 }
 
 /// Sum of the elements.
 #[inline(always)]
 pub fn sum(a: &[f32]) -> f32 {
-    reduce(a, a, |sum, a, _| sum + a)
+    reduce(
+        a,
+        a,
+        #[inline(always)]
+        |sum, a, _| sum + a,
+    )
 }
 
 /// Sum of the squares, in f64.
 #[inline(always)]
 pub fn sum_of_squares(a: &[f32]) -> f64 {
     let mut lanes = [0.0f64; LANES];
-    for a in a.chunks(LANES) {
-        for (lane, &a) in lanes.iter_mut().zip(a) {
-            *lane += f64::from(a) * f64::from(a);
+    let (full, rest) = a.as_chunks::<LANES>();
+    for a in full {
+        for i in 0..LANES {
+            lanes[i] += f64::from(a[i]) * f64::from(a[i]);
         }
+    }
+    for i in 0..rest.len() {
+        lanes[i] += f64::from(rest[i]) * f64::from(rest[i]);
     }
     lanes.iter().sum()
 }
@@ -63,15 +76,14 @@ pub fn sum_of_squares(a: &[f32]) -> f64 {
 #[inline(always)]
 pub fn max(a: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
-    let full = a.chunks_exact(LANES);
-    let rest = full.remainder();
+    let (full, rest) = a.as_chunks::<LANES>();
     for a in full {
         for i in 0..LANES {
             lanes[i] = if a[i] > lanes[i] { a[i] } else { lanes[i] };
         }
     }
-    for (i, &a) in rest.iter().enumerate() {
-        lanes[i] = if a > lanes[i] { a } else { lanes[i] };
+    for i in 0..rest.len() {
+        lanes[i] = if rest[i] > lanes[i] { rest[i] } else { lanes[i] };
     }
     fold(lanes, |a, b| if a > b { a } else { b })
 }

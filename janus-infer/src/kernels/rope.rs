@@ -26,21 +26,21 @@ pub fn rotate(heads: &mut [f32], angles: &[f32], inverse: bool) {
     let half = angles.len() / 2;
     let (cos, sin) = angles.split_at(half);
     let sign = if inverse { -1.0 } else { 1.0 };
-    for head in heads.chunks_exact_mut(2 * half) {
-        let (low, high) = head.split_at_mut(half);
+    for head in 0..heads.len() / (2 * half) {
+        let (low, high) = heads[2 * half * head..][..2 * half].split_at_mut(half);
         // Eight at a time through arrays, because the compiler does not see that `low` and `high` do not
         // alias.
         let ((lows, low), (highs, high)) = (low.as_chunks_mut::<8>(), high.as_chunks_mut::<8>());
         let ((coss, cos), (sins, sin)) = (cos.as_chunks::<8>(), sin.as_chunks::<8>());
-        for (((lows, highs), cos), sin) in lows.iter_mut().zip(highs).zip(coss).zip(sins) {
-            let (mut a, mut b) = (*lows, *highs);
+        for k in 0..lows.len() {
+            let (mut a, mut b) = (lows[k], highs[k]);
             for i in 0..8 {
-                (a[i], b[i]) = rotated(a[i], b[i], cos[i], sin[i] * sign);
+                (a[i], b[i]) = rotated(a[i], b[i], coss[k][i], sins[k][i] * sign);
             }
-            (*lows, *highs) = (a, b);
+            (lows[k], highs[k]) = (a, b);
         }
-        for (((a, b), &cos), &sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
-            (*a, *b) = rotated(*a, *b, cos, sin * sign);
+        for i in 0..low.len() {
+            (low[i], high[i]) = rotated(low[i], high[i], cos[i], sin[i] * sign);
         }
     }
 }

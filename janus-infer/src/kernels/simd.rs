@@ -11,6 +11,10 @@
 //! attribute: there a body of three loops was not inlined, and was twenty times slower. So
 //! [`vectorised!`](vectorised) adds the attribute, [`dispatch`] calls an [`FnMut`], and a body that
 //! needs the [`pulp::Simd`] token itself is a `simd_fn!`.
+//!
+//! Loops count indices. `zip`, `enumerate`, `chunks_exact`, `for_each`, `fill` and `copy_from_slice` are
+//! generic functions that are compiled in another unit of the crate, and without optimisation across units
+//! they stay calls, which are not vectorised.
 
 /// Independent lanes of a reduction, and columns of a panel: one register of AVX-512, two of AVX, four
 /// of NEON.

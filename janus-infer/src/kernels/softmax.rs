@@ -14,8 +14,12 @@ use super::simd::{LANES, vectorised};
 /// [`LANES`].
 #[inline(always)]
 pub fn exp_minus_max(row: &mut [f32], seen: Range<usize>, scale: f32) -> f32 {
-    row[..seen.start].fill(0.0);
-    row[seen.end..].fill(0.0);
+    for x in &mut row[..seen.start] {
+        *x = 0.0;
+    }
+    for x in &mut row[seen.end..] {
+        *x = 0.0;
+    }
     let shift = -scale * max(&row[seen.clone()]);
     for x in &mut row[seen.clone()] {
         *x = exp(x.mul_add(scale, shift));
@@ -39,8 +43,8 @@ pub(crate) fn log_sum_exp(values: &[f32]) -> f32 {
                 sums[i] += exp(values[i] - max);
             }
         }
-        for (sum, value) in sums.iter_mut().zip(rest) {
-            *sum += exp(*value - max);
+        for i in 0..rest.len() {
+            sums[i] += exp(rest[i] - max);
         }
         max + fold(sums, |a, b| a + b).ln()
     })

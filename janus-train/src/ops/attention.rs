@@ -277,13 +277,15 @@ impl Tile {
         matmul(MatMut::new(scores, self.queries.len(), n), false, q, inputs.k.rows(self.keys.clone()).t());
         let scale = shape.scale();
         vectorised!(|| {
-            for ((i, row), sum) in self.queries.clone().zip(scores.chunks_exact_mut(n)).zip(&mut *sums) {
-                *sum = exp_minus_max(row, self.seen(shape, i), scale);
+            for row in 0..self.queries.len() {
+                let scores = &mut scores[row * n..][..n];
+                sums[row] = exp_minus_max(scores, self.seen(shape, self.queries.start + row), scale);
             }
         });
     }
 
     /// The keys that query `i` attends to, relative to the tile's first key.
+    #[inline(always)]
     fn seen(&self, shape: AttentionShape, i: usize) -> Range<usize> {
         shape.first_seen(i) - self.keys.start..i + 1 - self.keys.start
     }
@@ -328,16 +330,24 @@ fn backward_part(shape: AttentionShape, inputs: Inputs<'_>, dy: Mat<'_>, gradien
         let dy = dy.rows(tile.queries.clone()).cols(tile.head_cols.clone());
         matmul(MatMut::new(dscores, m, n), false, dy, v.t());
         vectorised!(|| {
-            let rows = weights.chunks_exact_mut(n).zip(dscores.chunks_exact_mut(n)).zip(&sums);
-            for (i, ((p, ds), sum)) in tile.queries.clone().zip(rows) {
-                let seen = tile.seen(shape, i);
-                ds[..seen.start].fill(0.0);
-                ds[seen.end..].fill(0.0);
-                let (p, ds) = (&mut p[seen.clone()], &mut ds[seen]);
-                let inverse = 1.0 / sum;
-                p.iter_mut().for_each(|p| *p *= inverse);
+            for row in 0..m {
+                let seen = tile.seen(shape, tile.queries.start + row);
+                let (p, ds) = (&mut weights[row * n..][..n], &mut dscores[row * n..][..n]);
+                for ds in &mut ds[..seen.start] {
+                    *ds = 0.0;
+                }
+                for ds in &mut ds[seen.end..] {
+                    *ds = 0.0;
+                }
+                let (p, ds) = (&mut p[seen.start..seen.end], &mut ds[seen.start..seen.end]);
+                let inverse = 1.0 / sums[row];
+                for p in &mut *p {
+                    *p *= inverse;
+                }
                 let mean = dot(p, ds);
-                ds.iter_mut().zip(&*p).for_each(|(ds, p)| *ds = p * (*ds - mean) * scale);
+                for i in 0..ds.len() {
+                    ds[i] = p[i] * (ds[i] - mean) * scale;
+                }
             }
         });
         let (weights, dscores) = (Mat::new(weights, m, n), Mat::new(dscores, m, n));

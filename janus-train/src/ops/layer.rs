@@ -275,7 +275,8 @@ impl Layer {
     fn rotate(&self, rows: &mut [f32], start: usize, inverse: bool) {
         let Sizes { q, kv, qkv, .. } = self.sizes;
         vectorised!(|| {
-            for (i, row) in rows.chunks_exact_mut(qkv).enumerate() {
+            for i in 0..rows.len() / qkv {
+                let row = &mut rows[i * qkv..][..qkv];
                 self.shape.rope.rotate(start + i, &mut row[..q + kv], inverse);
             }
         });

@@ -157,7 +157,8 @@ impl CustomOp2 for LinearLogprobs {
                         weight.rows(ids.clone()).t(),
                     );
                     vectorised!(|| {
-                        for (r, logits) in logits.chunks_exact_mut(ids.len()).enumerate() {
+                        for r in 0..targets.len() {
+                            let logits = &mut logits[r * ids.len()..][..ids.len()];
                             let target = targets[r] as usize;
                             if ids.contains(&target) {
                                 logprobs[r] = logits[target - start];
@@ -238,10 +239,13 @@ impl LinearLogprobs {
                         let n = targets.len();
                         matmul(MatMut::new(dlogits, n, part), false, Mat::new(x, n, width), w.t());
                         vectorised!(|| {
-                            for (r, row) in dlogits.chunks_exact_mut(part).enumerate() {
+                            for r in 0..n {
+                                let row = &mut dlogits[r * part..][..part];
                                 let (Softmax { max, sum }, target) = (softmaxes[r], targets[r] as usize);
                                 let scale = -g[r] / sum;
-                                row.iter_mut().for_each(|logit| *logit = exp(*logit - max) * scale);
+                                for logit in &mut *row {
+                                    *logit = exp(*logit - max) * scale;
+                                }
                                 if ids.contains(&target) {
                                     row[target - start] += g[r];
                                 }

@@ -97,17 +97,19 @@ pub(crate) fn backward(x: &[f32], weight: &[f32], eps: f32, dy: &[f32], dx: &mut
     vectorised!(|| {
         let n = weight.len();
         let mut scaled = vec![0.0; n];
-        for ((x, dy), dx) in x.chunks_exact(n).zip(dy.chunks_exact(n)).zip(dx.chunks_exact_mut(n)) {
+        let (scaled, dw) = (&mut scaled[..n], &mut dw[..n]);
+        for row in 0..dx.len() / n {
+            let (x, dy, dx) = (&x[row * n..][..n], &dy[row * n..][..n], &mut dx[row * n..][..n]);
             let r = inverse_rms(x, eps);
-            for ((s, &dy), &w) in scaled.iter_mut().zip(dy).zip(weight) {
-                *s = dy * w;
+            for i in 0..n {
+                scaled[i] = dy[i] * weight[i];
             }
-            let along = dot(&scaled, x) * r * r * r / n as f32;
-            for ((dx, &x), &s) in dx.iter_mut().zip(x).zip(&scaled) {
-                *dx += s * r - x * along;
+            let along = dot(scaled, x) * r * r * r / n as f32;
+            for i in 0..n {
+                dx[i] += scaled[i] * r - x[i] * along;
             }
-            for ((dw, &x), &dy) in dw.iter_mut().zip(x).zip(dy) {
-                *dw += dy * x * r;
+            for i in 0..n {
+                dw[i] += dy[i] * x[i] * r;
             }
         }
     });

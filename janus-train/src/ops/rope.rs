@@ -125,8 +125,8 @@ impl Rope {
         let width = x.len() / self.table.tokens().max(1);
         x.par_chunks_mut((ROWS_PER_TASK * width).max(1)).enumerate().for_each(|(task, rows)| {
             vectorised!(|| {
-                for (i, row) in rows.chunks_exact_mut(width).enumerate() {
-                    self.table.rotate(task * ROWS_PER_TASK + i, row, inverse);
+                for i in 0..rows.len() / width.max(1) {
+                    self.table.rotate(task * ROWS_PER_TASK + i, &mut rows[i * width..][..width], inverse);
                 }
             });
         });

@@ -81,15 +81,15 @@ pub(crate) fn backward(gate: &mut [f32], up: &mut [f32], dy: &mut [f32]) {
     // writes three slices.
     let ((gates, gate), (ups, up), (dys, dy)) =
         (gate.as_chunks_mut::<8>(), up.as_chunks_mut::<8>(), dy.as_chunks_mut::<8>());
-    for ((gates, ups), dys) in gates.iter_mut().zip(ups).zip(dys) {
-        let (mut g, mut u, mut d) = (*gates, *ups, *dys);
+    for k in 0..gates.len() {
+        let (mut g, mut u, mut d) = (gates[k], ups[k], dys[k]);
         for i in 0..8 {
             (g[i], u[i], d[i]) = backward_of_one(g[i], u[i], d[i]);
         }
-        (*gates, *ups, *dys) = (g, u, d);
+        (gates[k], ups[k], dys[k]) = (g, u, d);
     }
-    for ((g, u), d) in gate.iter_mut().zip(up).zip(dy) {
-        (*g, *u, *d) = backward_of_one(*g, *u, *d);
+    for i in 0..gate.len() {
+        (gate[i], up[i], dy[i]) = backward_of_one(gate[i], up[i], dy[i]);
     }
 }
 

@@ -106,11 +106,13 @@ impl Update {
     fn part(self, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
         let Self { scale, beta1, beta2, keep, rate, root, eps } = self;
         vectorised!(|| {
-            for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m.iter_mut()).zip(v.iter_mut()) {
-                let g = g * scale;
-                *m = beta1 * *m + (1.0 - beta1) * g;
-                *v = beta2 * *v + (1.0 - beta2) * g * g;
-                *p = *p * keep - rate * *m / (v.sqrt() * root + eps);
+            let n = p.len();
+            let (p, g, m, v) = (&mut p[..n], &g[..n], &mut m[..n], &mut v[..n]);
+            for i in 0..n {
+                let g = g[i] * scale;
+                m[i] = beta1 * m[i] + (1.0 - beta1) * g;
+                v[i] = beta2 * v[i] + (1.0 - beta2) * g * g;
+                p[i] = p[i] * keep - rate * m[i] / (v[i].sqrt() * root + eps);
             }
         });
     }

@@ -1,5 +1,7 @@
 //! Causal attention of one sequence over its own keys and values.
 
+#![expect(clippy::manual_memcpy, reason = "a copy or an adaptor stays a call (simd.rs)")]
+
 use crate::kernels::AttentionShape;
 use crate::kernels::matmul::{Rows, Work, product};
 use crate::kernels::simd::{LANES, simd_fn};
@@ -58,11 +60,15 @@ simd_fn! {
             }
             let q = Rows { data: queries, stride: head_dim, rows, depth: head_dim };
             product(simd, q, task.cache.keys(task.layer, head, begin, panels), work, |row, p, lanes| {
-                scores[row * width + p * LANES..][..LANES].copy_from_slice(lanes);
+                let out = &mut scores[row * width + p * LANES..][..LANES];
+                for i in 0..LANES {
+                    out[i] = lanes[i];
+                }
             });
-            for (row, (scores, sum)) in scores.chunks_exact_mut(width).zip(sums.iter_mut()).enumerate() {
+            for row in 0..rows {
                 let position = task.position + row / group;
-                *sum = exp_minus_max(scores, shape.first_seen(position) - begin..position + 1 - begin, scale);
+                let scores = &mut scores[row * width..][..width];
+                sums[row] = exp_minus_max(scores, shape.first_seen(position) - begin..position + 1 - begin, scale);
             }
             let weights = Rows { data: scores, stride: width, rows, depth: end - begin };
             product(simd, weights, task.cache.values(task.layer, head, begin), work, |row, p, lanes| {
@@ -70,8 +76,9 @@ simd_fn! {
                 let at = token * out_width + (local * group + member) * head_dim + p * LANES;
                 let inverse = 1.0 / sums[row];
                 let cut = (head_dim - p * LANES).min(LANES);
-                for (out, lane) in task.out[at..at + cut].iter_mut().zip(lanes) {
-                    *out = lane * inverse;
+                let out = &mut task.out[at..at + cut];
+                for i in 0..cut {
+                    out[i] = lanes[i] * inverse;
                 }
             });
         }

@@ -52,11 +52,9 @@ impl Layer {
                 );
                 dgate_up.copy_from_slice(rows(&saved.gate_up, 2 * ffn, start, n));
                 vectorised!(|| {
-                    for (gate_up, gated) in
-                        dgate_up.chunks_exact_mut(2 * ffn).zip(gated.chunks_exact_mut(ffn))
-                    {
-                        let (gate, up) = gate_up.split_at_mut(ffn);
-                        swiglu::backward(gate, up, gated);
+                    for row in 0..n {
+                        let (gate, up) = dgate_up[row * 2 * ffn..][..2 * ffn].split_at_mut(ffn);
+                        swiglu::backward(gate, up, &mut gated[row * ffn..][..ffn]);
                     }
                 });
                 let dgate_up = Mat::new(dgate_up, n, 2 * ffn);

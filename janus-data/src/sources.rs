@@ -36,6 +36,7 @@ mod columns;
 mod content;
 mod dialogue;
 mod fields;
+mod row_error;
 mod unread;
 
 pub mod alpaca;
@@ -68,13 +69,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::instructions::Instruction;
 use crate::{RecordKind, Row};
-pub(crate) use fields::is_empty;
 use fields::whole_number;
 
 pub use content::{Comparison, Conversation, RowContent};
-pub use fields::{Fields, RowError};
+pub use fields::Fields;
+pub use row_error::RowError;
 pub use unread::UnreadFields;
-pub(crate) use unread::changes_what_is_learned;
+pub(crate) use unread::{changes_what_is_learned, is_empty};
 
 use unread::Seen;
 

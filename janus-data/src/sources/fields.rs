@@ -1,54 +1,13 @@
 //! Access to the fields of a row, with errors that name the field.
 
 use std::borrow::Cow;
-use std::path::Path;
 
 use janus_core::{Message, PreferenceSet, Role};
 use serde_json::Value;
 
-use super::unread::Seen;
-use crate::{Error, Problem, Row};
-
-/// A row that does not have the layout of its source.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("field \"{field}\": {problem}")]
-#[non_exhaustive]
-pub struct RowError {
-    /// The field, with its path through lists and objects.
-    pub field: String,
-    /// What is wrong with it.
-    pub problem: Problem,
-}
-
-impl RowError {
-    /// A missing field.
-    pub fn missing(field: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: Problem::Missing }
-    }
-
-    /// A field of the wrong type.
-    pub fn mismatch(field: impl Into<String>, expected: impl Into<String>, got: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            problem: Problem::Mismatch { expected: expected.into(), got: got.into() },
-        }
-    }
-
-    /// A field that breaks a rule, which `problem` states.
-    pub fn rule(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: Problem::Rule(problem.into()) }
-    }
-
-    /// The same error for a field within the object `outer`.
-    pub fn within(self, outer: &str) -> Self {
-        Self { field: format!("{outer}.{}", self.field), problem: self.problem }
-    }
-
-    /// Converts to an error of a row of a file, counted from 1.
-    pub fn at(self, path: &Path, row: u64) -> Error {
-        Error::Row { path: path.into(), row, line: None, field: Some(self.field), problem: self.problem }
-    }
-}
+use super::RowError;
+use super::unread::{Seen, is_empty};
+use crate::{Problem, Row};
 
 /// The type of a value, for errors.
 pub(super) fn kind(value: &Value) -> &'static str {
@@ -441,17 +400,6 @@ fn message<'v>(value: &'v Value, path: &str) -> Result<(Message, Vec<&'v str>), 
         _ => fields.text(content_name).map_err(|error| error.within(path))?,
     };
     Ok((Message { role, content }, others))
-}
-
-/// Whether a value says nothing: null, or a list, an object or a text without content.
-pub(crate) fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(list) => list.is_empty(),
-        Value::Object(fields) => fields.values().all(is_empty),
-        Value::String(text) => text.is_empty(),
-        _ => false,
-    }
 }
 
 /// The texts of `[{type: "text", text}]`, joined.

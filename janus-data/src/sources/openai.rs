@@ -5,8 +5,7 @@
 use janus_core::Message;
 
 use super::content::begin_with;
-use super::fields::is_empty;
-use super::{Comparison, Fields, RowContent, RowError, RowSource};
+use super::{Comparison, Fields, RowContent, RowError, RowSource, is_empty};
 
 /// See the [module](self).
 #[derive(Debug, Clone, Copy)]

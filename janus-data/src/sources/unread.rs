@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::fields::{RowError, is_empty};
-use super::{RowContent, RowSource};
+use super::{RowContent, RowError, RowSource};
 use crate::Row;
 
 const TEXTS: [&str; 5] = ["system", "system_prompt", "instruction", "input", "history"];
@@ -18,6 +17,17 @@ const MEDIA: [&str; 6] = ["image", "images", "audio", "audios", "video", "videos
 /// Whether a field that is not read would change what is learned from its row.
 pub(crate) fn changes_what_is_learned(field: &str) -> bool {
     [&TEXTS[..], &TOOLS, &MEDIA].iter().any(|fields| fields.contains(&field))
+}
+
+/// Whether a value says nothing: null, or a list, an object or a text without content.
+pub(crate) fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(fields) => fields.values().all(is_empty),
+        Value::String(text) => text.is_empty(),
+        _ => false,
+    }
 }
 
 /// Fields that have a value but are not read, and the number of rows that have each. A field of the messages

@@ -25,15 +25,16 @@ TESTS = [
     ("janus-train", ["golden"], []), ("janus-data", ["tokenizer"], []),
     ("janus-infer", ["goldens", "jinja"], ["gguf_package", "tokenizers_library"]), ("xtask", ["smollm2"], []),
 ]
-
-
+# The real model, which the tests of xtask need.
 MODEL = list(HERE.parent.glob("models/smollm2*"))
 
 
 def programs():
     """The test programs with what of them is run, built if they are not."""
     found = []
-    for package, files, unit in TESTS if MODEL else TESTS[:-1]:
+    for package, files, unit in TESTS:
+        if package == "xtask" and not MODEL:
+            continue
         command = ["cargo", "test", "--no-run", "--message-format=json", "-p", package, "--tests"]
         built = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.PIPE, check=True)
         messages = [json.loads(line) for line in built.stdout.splitlines() if line.startswith(b"{")]

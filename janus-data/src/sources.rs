@@ -180,7 +180,7 @@ pub trait RowSource: Sync {
         if let Some((name, _)) = id {
             others.remove(name);
         }
-        unread.extend(others);
+        unread.add_all(others);
         let (main_source, original_source, messages) = match content {
             RowContent::Instruction(instruction) => return Ok(Some(instruction)),
             RowContent::Conversation(all) => (all.main_source, all.original_source, all.messages),

@@ -231,7 +231,7 @@ fn a_mapping_of_columns_without_effect_is_refused() {
     );
 }
 
-/// The rows before a damaged one had not the column, and the error was about the mapping.
+/// The rows before a damaged one lacked the column, and the error was about the mapping.
 #[test]
 fn a_row_that_cannot_be_read_is_left_to_the_reader_when_a_mapping_is_checked() {
     let folder = tempfile::tempdir().unwrap();

@@ -99,7 +99,7 @@ fn many_steps_in_bf16_reach_the_loss_of_f32() {
 
 #[test]
 fn updates_below_the_resolution_of_bf16_are_lost_without_a_master() {
-    let rows = rows(4);
+    let rows = rows(12);
     let lr = 1e-4;
     // A new optimiser in every step creates its masters from the rounded weights, which is the same as
     // having no masters.

@@ -431,7 +431,6 @@ fn pairs(n: usize) -> Vec<TokenRow> {
 
 #[test]
 fn eight_bit_moments_reach_the_loss_of_f32_on_mini_with_a_third_of_the_state() {
-    const STEPS: u64 = 80;
     let records = Mini::new(1).train(600, None);
     let texts = records.iter().flat_map(|record| [record.system.as_str(), &record.prompt, &record.output]);
     let template = ChatTemplate::MistralInstruct;
@@ -445,7 +444,7 @@ fn eight_bit_moments_reach_the_loss_of_f32_on_mini_with_a_third_of_the_state() {
     ))
     .unwrap();
     let run = |quantized_state_block| {
-        let settings = TrainConfig::new(Length::Steps(STEPS), 512, 3e-3, 1).with(|config| {
+        let settings = TrainConfig::new(Length::Steps(120), 1024, 3e-3, 1).with(|config| {
             config.warmup_steps = 10;
             config.clip_norm = Some(1.0);
             config.quantized_state_block = quantized_state_block;
@@ -453,11 +452,11 @@ fn eight_bit_moments_reach_the_loss_of_f32_on_mini_with_a_third_of_the_state() {
         let mut trainer =
             Trainer::new(Decoder::init(&config, 1, &Device::Cpu).unwrap(), Sft, rows.clone(), settings)
                 .unwrap();
-        let losses: Vec<f64> = (0..STEPS).map(|_| trainer.step().unwrap().loss).collect();
-        (losses[60..].iter().sum::<f64>() / 20.0, losses[0], trainer.optimizer().state_bytes())
+        let losses: Vec<f64> = (0..120).map(|_| trainer.step().unwrap().loss).collect();
+        (losses[100..].iter().sum::<f64>() / 20.0, losses[0], trainer.optimizer().state_bytes())
     };
     let (exact, first, exact_bytes) = run(None);
-    assert!(exact < 0.7 * first, "{first} to {exact}: the loss falls enough for a comparison");
+    assert!(exact < 0.6 * first, "{first} to {exact}: the loss falls enough for a comparison");
     for block in [256, 2048] {
         let (loss, _, bytes) = run(Some(block));
         assert!((loss / exact - 1.0).abs() < 0.01, "block {block}: {loss}, f32 {exact}");

@@ -51,26 +51,15 @@ impl UnreadFields {
         self.0.remove(field);
     }
 
-    /// Counts a row that has the field.
-    pub fn add(&mut self, field: &str) {
-        *self.0.entry(field.into()).or_default() += 1;
-    }
-}
-
-impl Extend<(String, u64)> for UnreadFields {
-    fn extend<I: IntoIterator<Item = (String, u64)>>(&mut self, counts: I) {
-        for (field, rows) in counts {
+    pub(super) fn add_all(&mut self, others: Self) {
+        for (field, rows) in others.0 {
             *self.0.entry(field).or_default() += rows;
         }
     }
-}
 
-impl IntoIterator for UnreadFields {
-    type Item = (String, u64);
-    type IntoIter = std::collections::btree_map::IntoIter<String, u64>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+    /// Counts a row that has the field.
+    pub fn add(&mut self, field: &str) {
+        *self.0.entry(field.into()).or_default() += 1;
     }
 }
 

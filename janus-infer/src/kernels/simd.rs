@@ -12,7 +12,7 @@
 //! [`vectorised!`](vectorised) adds the attribute, [`dispatch`] calls an [`FnMut`], and a body that
 //! needs the [`pulp::Simd`] token itself is a `simd_fn!`.
 //!
-//! Loops count indices. `zip`, `enumerate`, `chunks_exact`, `for_each`, `fill` and `copy_from_slice` are
+//! Inner loops count indices. `zip`, `enumerate`, `chunks_exact`, `for_each`, `fill` and `copy_from_slice` are
 //! generic functions that are compiled in another unit of the crate, and without optimisation across units
 //! they stay calls, which are not vectorised.
 

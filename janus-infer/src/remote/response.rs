@@ -101,10 +101,12 @@ fn finish_reason(reason: &Value) -> Result<FinishReason, String> {
     ];
     let reason = reason.as_str().unwrap_or_default().to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| reason.contains(word));
-    match () {
-        () if has(&CUT_OFF) => Err(reason),
-        () if has(&["length", "max_", "limit", "context_window"]) => Ok(FinishReason::Length),
-        () => Ok(FinishReason::Stop),
+    if has(&CUT_OFF) {
+        Err(reason)
+    } else if has(&["length", "max_", "limit", "context_window"]) {
+        Ok(FinishReason::Length)
+    } else {
+        Ok(FinishReason::Stop)
     }
 }
 

@@ -68,7 +68,8 @@ simd_fn! {
             for row in 0..rows {
                 let position = task.position + row / group;
                 let scores = &mut scores[row * width..][..width];
-                sums[row] = exp_minus_max(scores, shape.first_seen(position) - begin..position + 1 - begin, scale);
+                let seen = shape.first_seen(position) - begin..position + 1 - begin;
+                sums[row] = exp_minus_max(scores, seen, scale);
             }
             let weights = Rows { data: scores, stride: width, rows, depth: end - begin };
             product(simd, weights, task.cache.values(task.layer, head, begin), work, |row, p, lanes| {

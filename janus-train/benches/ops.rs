@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use criterion::{Criterion, criterion_group, criterion_main};
 use janus_train::{FreedMemory, ops};
 use rand::Rng;
@@ -51,6 +51,13 @@ fn all(c: &mut Criterion) {
     // There is no naive attention here: its scores are [heads, tokens, tokens], 335 MB for each
     // intermediate tensor.
     bench("attention", &|| ops::attention(&x, &y, &z, shape, &cu_seqlens));
+    // In blocks, as bf16 runs on every device.
+    let rounded = |of: &Var| Var::from_tensor(&of.to_dtype(DType::BF16)?);
+    let of_bf16 = || -> Result<_> { Ok((rounded(&x)?, rounded(&y)?, rounded(&z)?, rounded(&weight)?)) };
+    let (xb, yb, zb, wb) = of_bf16().expect("tensors in bf16");
+    bench("linear, bf16", &|| ops::linear(&xb, &wb));
+    bench("linear, bf16, 8 rows", &|| ops::linear(&xb.narrow(0, 0, 8)?, &wb));
+    bench("attention, bf16", &|| ops::attention(&xb, &yb, &zb, shape, &cu_seqlens));
     bench("linear_logprobs", &|| ops::linear_logprobs(&x, &vocab, &supervised, &targets));
     bench("linear_logprobs, naive", &|| ops::naive::linear_logprobs(&x, &vocab, &supervised, &targets));
     let (pairs, segment): (_, Vec<u32>) =

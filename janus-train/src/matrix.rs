@@ -50,6 +50,17 @@ impl<'a> Mat<'a> {
         Self { start: data.as_ptr(), rows, cols, row_stride: cols, col_stride: 1, borrowed: PhantomData }
     }
 
+    /// A `[rows, cols]` matrix whose first element is the first of `data`, with the distances of its
+    /// rows and of its columns.
+    pub(crate) fn strided(data: &'a [f32], (rows, cols): (usize, usize), strides: (usize, usize)) -> Self {
+        let (row_stride, col_stride) = strides;
+        if rows > 0 && cols > 0 {
+            let last = (rows - 1) * row_stride + (cols - 1) * col_stride;
+            assert!(last < data.len(), "a {rows} x {cols} matrix with strides {strides:?}");
+        }
+        Self { start: data.as_ptr(), rows, cols, row_stride, col_stride, borrowed: PhantomData }
+    }
+
     /// The transposed view.
     pub(crate) fn t(self) -> Self {
         Self {

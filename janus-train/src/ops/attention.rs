@@ -10,6 +10,7 @@ use janus_infer::kernels::simd::{LANES, vectorised};
 use janus_infer::kernels::softmax::exp_minus_max;
 use rayon::prelude::*;
 
+use super::blocks;
 use super::dispatch::is_fused;
 use super::storage::{Values, output, slice, tensor_like};
 use crate::matrix::{Mat, MatMut, matmul};
@@ -52,7 +53,7 @@ pub fn attention(
         bail!("attention: cu_seqlens must rise from 0, and kv_heads divide heads, got {shape:?}");
     }
     if !is_fused(q) {
-        return naive(q, k, v, shape, cu_seqlens);
+        return blocks::attention(q, k, v, shape, cu_seqlens);
     }
     q.contiguous()?.apply_op3(
         &k.contiguous()?,

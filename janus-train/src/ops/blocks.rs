@@ -12,15 +12,15 @@ mod node;
 
 use std::sync::Arc;
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CudaStorage, CustomOp2, DType, Layout, MetalStorage, Result, Shape, Tensor};
+use candle_core::{DType, Result, Tensor};
 use janus_infer::{ModelConfig, Projection};
 
 use super::gradient::Weight;
+use super::product::product;
 use super::rope::RopeAngles;
 use super::weights::{BatchShape, DecoderWeights, LayerWeights, ProjectionWeights};
 use super::{embedding, rms_norm, swiglu};
-use attention::attention;
+pub(super) use attention::attention;
 pub(super) use linear_logprobs::linear_logprobs;
 use node::{Computed, block};
 
@@ -115,64 +115,7 @@ fn layer(x: &Tensor, weights: &LayerWeights, shape: &BatchShape, angles: &RopeAn
 
 /// `x · weightᵀ` in the inputs' dtype, with gradients only for tracked inputs.
 pub(super) fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op2(&weight.contiguous()?, Product)
-}
-
-struct Product;
-
-impl Product {
-    fn forward<S: BackendStorage>(s1: &S, l1: &Layout, s2: &S, l2: &Layout) -> Result<(S, Shape)> {
-        let ((rows, input), (out, _)) = (l1.shape().dims2()?, l2.shape().dims2()?);
-        Ok((s1.matmul(s2, (1, rows, out, input), l1, &l2.transpose(0, 1)?)?, (rows, out).into()))
-    }
-}
-
-impl CustomOp2 for Product {
-    fn name(&self) -> &'static str {
-        "product"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        Self::forward(s1, l1, s2, l2)
-    }
-
-    fn cuda_fwd(
-        &self,
-        s1: &CudaStorage,
-        l1: &Layout,
-        s2: &CudaStorage,
-        l2: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        Self::forward(s1, l1, s2, l2)
-    }
-
-    fn metal_fwd(
-        &self,
-        s1: &MetalStorage,
-        l1: &Layout,
-        s2: &MetalStorage,
-        l2: &Layout,
-    ) -> Result<(MetalStorage, Shape)> {
-        Self::forward(s1, l1, s2, l2)
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        _: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let dx = if x.track_op() { Some(dy.matmul(&weight.detach())?) } else { None };
-        let dweight = if weight.track_op() { Some(dy.t()?.matmul(&x.detach())?) } else { None };
-        Ok((dx, dweight))
-    }
+    product(&x.contiguous()?, &weight.contiguous()?.t()?)
 }
 
 #[cfg(test)]

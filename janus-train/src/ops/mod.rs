@@ -30,6 +30,7 @@ mod layer;
 mod linear;
 mod linear_logprobs;
 mod log_prob;
+mod product;
 mod rms_norm;
 mod rope;
 mod segment_sum;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use candle_core::{DType, Result, Tensor};
 use janus_infer::PerProjection;
 
+use super::product::product;
 use super::{AttentionShape, Dropout, RopeTable};
 
 /// The weights of a decoder without its head.
@@ -125,14 +126,14 @@ impl LowRank {
         }
     }
 
-    /// The projection's weight merged with the adapter, without dropout. It is computed in f32 with
-    /// plain candle ops and returned in the weight's dtype.
+    /// The projection's weight merged with the adapter, without dropout. It is computed in f32
+    /// and returned in the weight's dtype.
     ///
     /// # Errors
     /// If the shapes do not fit.
     pub fn merged(&self, weight: &Tensor) -> Result<Tensor> {
         let f32 = |tensor: &Tensor| tensor.to_dtype(DType::F32);
-        (f32(weight)? + (f32(&self.b)?.matmul(&f32(&self.a)?)? * self.scale)?)?.to_dtype(weight.dtype())
+        (f32(weight)? + (product(&f32(&self.b)?, &f32(&self.a)?)? * self.scale)?)?.to_dtype(weight.dtype())
     }
 }
 

@@ -6,10 +6,11 @@ use janus_infer::kernels::AttentionShape;
 use super::BLOCK_QUERIES;
 use super::node::Computed;
 use crate::ops::attention::documents;
+use crate::ops::product::product;
 
 /// The same as [`ops::attention`](crate::ops::attention()), one tile of queries at a time in both
 /// passes. Gradients of keys and values are summed over the tiles in f32.
-pub(super) fn attention(
+pub(in crate::ops) fn attention(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
@@ -70,14 +71,14 @@ fn tile(rows: &Tensor, queries: usize, shape: AttentionShape) -> Result<Tensor> 
     };
     let (k, v) = (of_heads(heads * head_dim)?, of_heads(heads * head_dim + kv)?);
     let mask = mask(queries, n, sliding_window, rows.device())?;
-    let scores = (q.matmul(&k.t()?)?.to_dtype(DType::F32)? * f64::from(shape.scale()))?;
+    let scores = (product(&q, &k.t()?)?.to_dtype(DType::F32)? * f64::from(shape.scale()))?;
     let scores = scores.reshape((kv_heads, group, queries, n))?.broadcast_add(&mask)?;
     let weights = candle_nn::ops::softmax(&scores, D::Minus1)?.to_dtype(rows.dtype())?.reshape((
         kv_heads,
         group * queries,
         n,
     ))?;
-    let mixed = weights.matmul(&v)?.reshape((kv_heads, group, queries, head_dim))?;
+    let mixed = product(&weights, &v)?.reshape((kv_heads, group, queries, head_dim))?;
     mixed.permute((2, 0, 1, 3))?.contiguous()?.reshape((queries, heads * head_dim))
 }
 

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::{TEMPORARY, create_parent, hidden, parent, sync_folder};
+use super::{TEMPORARY, create_parent, hidden, hidden_name, parent, sync_folder};
 use crate::{Error, Result};
 
 /// Writes a file of bytes: into a temporary file of the same folder, which is synced and then takes the name.
@@ -53,7 +53,8 @@ impl AtomicFile {
         Ok(Self { file, temporary: Temporary(temporary), path: path.into() })
     }
 
-    /// Syncs the file, renames it to its final name and syncs the folder.
+    /// Syncs the file, renames it to its final name and syncs the folder. In an
+    /// [`AtomicFolder`](super::AtomicFolder) nothing is synced before the folder is committed.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -80,10 +81,27 @@ impl Write for AtomicFile {
 /// [`Error::Io`].
 pub fn publish(file: File, temporary: &Path, path: &Path) -> Result<()> {
     let io = |doing| Error::io(path, doing);
-    file.sync_all().map_err(io("sync the file"))?;
+    let later = is_synced_with_its_folder(path);
+    if !later {
+        file.sync_all().map_err(io("sync the file"))?;
+    }
     drop(file);
     fs::rename(temporary, path).map_err(io("rename the file into place"))?;
-    sync_folder(parent(path)).map_err(io("sync the folder"))
+    if later { Ok(()) } else { sync_folder(parent(path)).map_err(io("sync the folder")) }
+}
+
+/// Whether a file is in a folder that still has a temporary name. [`AtomicFolder::commit`] syncs everything
+/// in it, on systems where that is possible after writing.
+///
+/// [`AtomicFolder::commit`]: super::AtomicFolder::commit
+fn is_synced_with_its_folder(path: &Path) -> bool {
+    let is_temporary = |folder: &Path| {
+        folder
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| hidden_name(name, TEMPORARY).is_some())
+    };
+    cfg!(unix) && path.ancestors().skip(1).any(is_temporary)
 }
 
 /// A path that is removed on drop; after the rename there is nothing left to remove.
@@ -121,6 +139,21 @@ mod tests {
             (fs::read(&path).unwrap(), names(folder.path())),
             (b"old".to_vec(), vec!["a.txt".to_string()])
         );
+    }
+
+    #[test]
+    fn a_file_is_synced_on_its_own_unless_its_folder_is_still_temporary() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = super::super::AtomicFolder::create(root.path().join("model")).unwrap();
+        for name in ["config.json", "training/state.json"] {
+            let path = folder.path().join(name);
+            write_file(&path, b"{}").unwrap();
+            assert!(path.exists());
+            assert_eq!(is_synced_with_its_folder(&path), cfg!(unix));
+        }
+        folder.commit().unwrap();
+        assert!(!is_synced_with_its_folder(&root.path().join("model/training/state.json")));
+        assert_eq!(names(&root.path().join("model")), ["config.json", "training"]);
     }
 
     #[test]

@@ -126,9 +126,13 @@ struct Appended {
 }
 
 impl Appended {
-    /// Writes these bytes to the file, and opens it for appending.
+    /// Opens the file for appending after exactly these bytes, and writes them if it has others.
     fn open(path: PathBuf, bytes: &[u8]) -> Result<Self> {
-        write_file(&path, bytes)?;
+        if bytes.is_empty() {
+            File::create(&path).at(&path)?;
+        } else if !std::fs::read(&path).is_ok_and(|found| found == bytes) {
+            write_file(&path, bytes)?;
+        }
         let file = OpenOptions::new().append(true).open(&path).at(&path)?;
         Ok(Self { path, file })
     }

@@ -382,12 +382,15 @@ mod tests {
                 random(&[200, kv_heads * 8], 3),
             );
             let q = (q * 3.0).unwrap();
-            assert_same(
-                &[&q, &k, &v],
-                |t| attention(&t[0], &t[1], &t[2], shape, &cu_seqlens),
-                |t| naive(&t[0], &t[1], &t[2], shape, &cu_seqlens),
-                1e-5,
-            );
+            // The fused version, and the one in blocks, which runs for bf16 and on other devices.
+            for attention in [attention, blocks::attention] {
+                assert_same(
+                    &[&q, &k, &v],
+                    |t| attention(&t[0], &t[1], &t[2], shape, &cu_seqlens),
+                    |t| naive(&t[0], &t[1], &t[2], shape, &cu_seqlens),
+                    1e-5,
+                );
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, CustomOp2, Layout, MetalStorage, Result, Shape, Tensor, bail};
 use half::bf16;
 use half::slice::HalfFloatSliceExt;
+use half::vec::HalfFloatVecExt;
 use rayon::prelude::*;
 
 use super::ROWS_PER_TASK;
@@ -64,10 +65,17 @@ impl Sizes {
             let blocks = MatMut::new(y, rows, cols).row_blocks(ROWS_PER_TASK);
             blocks.into_iter().enumerate().map(move |(block, y)| (i, block * ROWS_PER_TASK, y))
         });
-        blocks.collect::<Vec<_>>().into_par_iter().for_each(|(i, start, y)| {
+        let blocks: Vec<_> = blocks.collect();
+        let block = |(i, start, y): (usize, usize, MatMut<'_>)| {
             let a = a.matrix(i, rows, inner).rows(start..start + y.height());
             matmul(y, false, a, b.matrix(i, inner, cols));
-        });
+        };
+        // Handing a small product over to other threads takes longer than the product.
+        if batch * rows * inner * cols <= PRODUCTS_ALONE {
+            blocks.into_iter().for_each(block);
+        } else {
+            blocks.into_par_iter().for_each(block);
+        }
         y
     }
 
@@ -113,8 +121,13 @@ fn span(layout: &Layout) -> Range<usize> {
 
 /// Numbers that a parallel task converts.
 const NUMBERS_PER_TASK: usize = 1 << 14;
+/// Products of two numbers that a thread computes alone, in some tens of microseconds.
+const PRODUCTS_ALONE: usize = 1 << 20;
 
 fn widen(values: &[bf16]) -> Vec<f32> {
+    if values.len() <= NUMBERS_PER_TASK {
+        return values.to_f32_vec();
+    }
     let mut wide = vec![0.0; values.len()];
     wide.par_chunks_mut(NUMBERS_PER_TASK)
         .zip(values.par_chunks(NUMBERS_PER_TASK))
@@ -123,6 +136,9 @@ fn widen(values: &[bf16]) -> Vec<f32> {
 }
 
 fn narrow(values: &[f32]) -> Vec<bf16> {
+    if values.len() <= NUMBERS_PER_TASK {
+        return Vec::from_f32_slice(values);
+    }
     let mut rounded = vec![bf16::ZERO; values.len()];
     rounded
         .par_chunks_mut(NUMBERS_PER_TASK)

@@ -11,14 +11,17 @@ use crate::{
     Trainer, ops,
 };
 
-/// The workload to measure: full optimiser steps on random tokens in rows of equal length.
+/// The workload to measure: full optimiser steps on rows of random tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Load {
     /// Whether the objective is DPO, with the reference model computed in every step, instead of
     /// supervised fine-tuning.
     pub dpo: bool,
-    /// Tokens of a row.
+    /// Tokens of the longest row.
     pub seq: usize,
+    /// Whether all rows have `seq` tokens. Otherwise lengths are uniform between a quarter of it and all, so
+    /// that steps differ in their tokens, as they do in real data.
+    pub equal: bool,
     /// Rows of a step; for DPO, pairs of rows.
     pub batch: usize,
     /// Whether activations are recomputed in the backward pass.
@@ -27,16 +30,16 @@ pub struct Load {
     pub steps: usize,
 }
 
-/// Medians over the measured steps.
+/// Rates over the measured steps.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Throughput {
-    /// Tokens per second.
+    /// Tokens per second: of a step of equal rows the median, else of all steps together.
     pub tokens_per_s: f64,
-    /// GFLOP/s of a step. Each token counts 6 FLOP for each weight of a matrix product (8 with a
+    /// GFLOP/s of the same steps. Each token counts 6 FLOP for each weight of a matrix product (8 with a
     /// reference model), and causal attention.
     pub gflops: f64,
-    /// GFLOP/s of plain f32 matrix products, measured in the same run.
+    /// GFLOP/s of plain f32 matrix products: the median of measurements between the steps.
     pub matmul_gflops: f64,
     /// `gflops / matmul_gflops`.
     pub share: f64,
@@ -51,18 +54,22 @@ impl Throughput {
     /// Those of [`Trainer::new`] and [`Trainer::step`].
     pub fn measure(config: &ModelConfig, load: &Load) -> Result<Self> {
         let decoder = Decoder::init(config, 0, &Device::Cpu)?;
-        let flop = forward_flop_per_token(config, load.seq);
-        let (tokens, [step, matmul_gflops], flop) = if load.dpo {
-            let rows = rows(2 * load.batch, load.seq, load.seq / 2 + 1, config.vocab_size);
+        let rows = load.rows(config.vocab_size);
+        // A forward pass is a third of a step; a reference model adds one.
+        let passes = if load.dpo { 4.0 } else { 3.0 };
+        let tokens = rows.iter().map(|row| row.ids.len()).sum::<usize>() as f64;
+        let flop: f64 = (rows.iter())
+            .map(|row| row.ids.len() as f64 * forward_flop_per_token(config, row.ids.len()))
+            .sum();
+        let (step, matmul_gflops, tokens_of_step) = if load.dpo {
             let reference = Reference::Model(Box::new(Decoder::init(config, 1, &Device::Cpu)?));
             let dpo = Dpo::new(DpoConfig::default(), reference, &rows)?;
-            (2 * load.batch * load.seq, steps(load, decoder, dpo, rows)?, 4.0 * flop)
+            load.run(decoder, dpo, rows)?
         } else {
-            let rows = rows(load.batch, load.seq, 1, config.vocab_size);
-            (load.batch * load.seq, steps(load, decoder, Sft, rows)?, 3.0 * flop)
+            load.run(decoder, Sft, rows)?
         };
-        let tokens_per_s = tokens as f64 / step;
-        let gflops = tokens_per_s * flop / 1e9;
+        let tokens_per_s = tokens_of_step / step;
+        let gflops = tokens_per_s * passes * flop / tokens / 1e9;
         Ok(Self {
             tokens_per_s,
             gflops,
@@ -73,37 +80,61 @@ impl Throughput {
     }
 }
 
-/// Rows of random tokens; tokens from index `first` on are in the loss.
-fn rows(count: usize, seq: usize, first: usize, vocab: usize) -> Vec<TokenRow> {
-    let mut state = 1u64;
-    let mut id = || {
-        // The generator of Numerical Recipes; the token values do not matter.
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        3 + (state >> 33) as u32 % (vocab as u32 - 3)
-    };
-    let row = |_| TokenRow {
-        ids: (0..seq).map(|_| id()).collect(),
-        loss_mask: (0..seq).map(|i| i >= first).collect(),
-    };
-    (0..count).map(row).collect()
-}
-
-/// The medians of the seconds of a step and of the GFLOP/s of matrix products.
-fn steps<O: Objective>(load: &Load, decoder: Decoder, objective: O, rows: Vec<TokenRow>) -> Result<[f64; 2]> {
-    let tokens = rows.iter().map(|row| row.ids.len()).sum();
-    let settings = TrainConfig::new(Length::Steps(load.steps as u64 + 1), tokens, 1e-4, 0).with(|config| {
-        config.clip_norm = Some(1.0);
-        config.activation_checkpointing = load.activation_checkpointing;
-    });
-    let mut trainer = Trainer::new(decoder, objective, rows, settings)?;
-    trainer.step()?;
-    let mut seconds = Vec::with_capacity(load.steps);
-    let mut rates = vec![matmul_gflops()?];
-    for _ in 0..load.steps {
-        seconds.push(trainer.step()?.seconds);
-        rates.push(matmul_gflops()?);
+impl Load {
+    /// Rows of random tokens: those of a step if they are equal, else those of every step. In a pair, the
+    /// second half of each row is in the loss; otherwise all of it.
+    fn rows(&self, vocab: usize) -> Vec<TokenRow> {
+        let mut state = 1u64;
+        let mut random = move |below: usize| {
+            // The generator of Numerical Recipes; the values do not matter.
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        let count = self.rows_of_step() * if self.equal { 1 } else { self.steps + 1 };
+        let shortest = (self.seq / 4).max(2);
+        let row = |_| {
+            let len = if self.equal { self.seq } else { shortest + random(self.seq - shortest + 1) };
+            let first = if self.dpo { len / 2 + 1 } else { 1 };
+            TokenRow {
+                ids: (0..len).map(|_| 3 + random(vocab - 3) as u32).collect(),
+                loss_mask: (0..len).map(|i| i >= first.min(len - 1)).collect(),
+            }
+        };
+        (0..count).map(row).collect()
     }
-    Ok([median(seconds), median(rates)])
+
+    fn rows_of_step(&self) -> usize {
+        self.batch * if self.dpo { 2 } else { 1 }
+    }
+
+    /// The seconds of a step, the GFLOP/s of matrix products, and the tokens of a step.
+    fn run<O: Objective>(
+        &self,
+        decoder: Decoder,
+        objective: O,
+        rows: Vec<TokenRow>,
+    ) -> Result<(f64, f64, f64)> {
+        let tokens = self.rows_of_step() * self.seq;
+        let steps = Length::Steps(self.steps as u64 + 1);
+        let settings = TrainConfig::new(steps, tokens, 1e-4, 0).with(|config| {
+            config.clip_norm = Some(1.0);
+            config.activation_checkpointing = self.activation_checkpointing;
+            config.examples_per_micro_batch = Some(self.batch);
+        });
+        let mut trainer = Trainer::new(decoder, objective, rows, settings)?;
+        trainer.step()?;
+        let (mut seconds, mut tokens) = (Vec::with_capacity(self.steps), 0);
+        let mut rates = vec![matmul_gflops()?];
+        for _ in 0..self.steps {
+            let step = trainer.step()?;
+            seconds.push(step.seconds);
+            tokens += step.tokens;
+            rates.push(matmul_gflops()?);
+        }
+        let steps = self.steps as f64;
+        let step = if self.equal { median(seconds) } else { seconds.iter().sum::<f64>() / steps };
+        Ok((step, median(rates), tokens as f64 / steps))
+    }
 }
 
 /// The highest rate of products of x \[tokens, n\] and w \[n, n\] over a few sizes, which partly fit in
@@ -134,8 +165,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_full_and_carry_loss_from_the_given_token_on() {
-        let rows = rows(2, 8, 5, 100);
+    fn rows_are_full_or_vary_and_carry_loss_from_the_given_token_on() {
+        let load =
+            Load { dpo: true, seq: 8, equal: true, batch: 1, activation_checkpointing: false, steps: 3 };
+        let rows = load.rows(100);
         assert!(
             rows.iter().all(|row| row.ids.len() == 8 && row.loss_tokens() == 3 && !row.loss_mask[4]),
             "{rows:?}"
@@ -144,6 +177,22 @@ mod tests {
             rows.iter().flat_map(|row| &row.ids).all(|id| (3..100).contains(id))
                 && rows[0].ids != rows[1].ids
         );
+        let varied = Load { seq: 64, equal: false, ..load }.rows(100);
+        let lengths: Vec<usize> = varied.iter().map(|row| row.ids.len()).collect();
+        assert_eq!(lengths.len(), 8, "each step has its own rows");
+        assert!(lengths.iter().all(|len| (16..=64).contains(len)) && lengths[0] != lengths[1], "{lengths:?}");
+    }
+
+    #[test]
+    fn equal_and_varied_steps_have_a_rate() {
+        for (dpo, equal) in [(false, true), (false, false), (true, true), (true, false)] {
+            let load = Load { dpo, seq: 16, equal, batch: 2, activation_checkpointing: false, steps: 2 };
+            let measured = Throughput::measure(&crate::recipe::Shape::Tiny.config(), &load).unwrap();
+            let tokens = measured.tokens_per_s * measured.seconds_per_step;
+            let most = (16 * load.rows_of_step()) as f64;
+            assert!(if equal { (tokens - most).abs() < 1e-6 } else { tokens < most }, "{tokens} {most}");
+            assert!(measured.gflops > 0.0 && measured.matmul_gflops > 0.0);
+        }
     }
 
     #[test]

@@ -53,7 +53,8 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
 ///
 /// A step is forward, backward, gradient clipping to norm 1 and AdamW, on rows of
 /// random tokens without padding; for DPO also the reference model's forward pass.
-/// The result is the median step, without the first.
+/// The first step is not measured. With --equal the result is the median step,
+/// else the rate of all steps together: their tokens differ.
 ///
 /// Reads:   nothing; weights and tokens are random.
 /// Writes:  tokens_per_s; gflops (GFLOP/s, counting 6 FLOPs per weight and token,
@@ -71,9 +72,12 @@ struct TrainArgs {
     /// Training objective
     #[arg(long, value_enum, default_value_t = Objective::Sft)]
     objective: Objective,
-    /// Tokens per row
+    /// Tokens of the longest row
     #[arg(long)]
     seq: usize,
+    /// Give all rows --seq tokens; by default lengths vary from a quarter of it
+    #[arg(long)]
+    equal: bool,
     /// Rows per step; for DPO pairs of rows
     #[arg(long)]
     batch: usize,
@@ -105,13 +109,13 @@ const SHAPES: [(&str, &str, Shape); 3] = [
 
 impl TrainArgs {
     fn run(&self) -> Result<Outcome, CommandError> {
-        let &Self { config, objective, seq, batch, activation_checkpointing, steps } = self;
+        let &Self { config, objective, seq, equal, batch, activation_checkpointing, steps } = self;
         if seq < 2 || batch == 0 || steps == 0 {
             return Err(CommandError::bad_input("--seq must be at least 2, --batch and --steps at least 1"));
         }
         janus_train::FreedMemory::Keep.apply_to_process();
-        let load =
-            train::Load { dpo: objective == Objective::Dpo, seq, batch, activation_checkpointing, steps };
+        let dpo = objective == Objective::Dpo;
+        let load = train::Load { dpo, seq, equal, batch, activation_checkpointing, steps };
         let measured = train::Throughput::measure(&config.config(), &load).failure()?;
         let train::Throughput { tokens_per_s, gflops, matmul_gflops, share, .. } = measured;
         let text = format!(
@@ -123,6 +127,7 @@ impl TrainArgs {
         report["config"] = json!(format!("{config:?}").to_lowercase());
         report["objective"] = json!(format!("{objective:?}").to_lowercase());
         report["seq"] = json!(seq);
+        report["equal"] = json!(equal);
         report["batch"] = json!(batch);
         report["activation_checkpointing"] = json!(activation_checkpointing);
         report["peak_mb"] = json!(peak_mb());

@@ -65,7 +65,7 @@ pub(crate) fn decoder_into(
     }
     let joined = join_inputs(&tracked.all())?;
     let DecoderWeights { embed_tokens, layers, norm } = tracked;
-    let mut x = Scratch::saved(tokens * hidden);
+    let mut x = Scratch::new(tokens * hidden);
     embedding::gather(&Values::of(&embed_tokens.tensor)?, ids, hidden, &mut x);
     let op = Decoder {
         ids: ids.into(),

@@ -148,7 +148,7 @@ impl SavedActivations {
     /// Unfilled buffers for a layer whose input is `x`.
     fn new(x: Scratch, sizes: &Sizes) -> Self {
         let [_, qkv, mixed, middle, gate_up] = sizes.saved();
-        let [qkv, mixed, middle, gate_up] = [qkv, mixed, middle, gate_up].map(Scratch::saved);
+        let [qkv, mixed, middle, gate_up] = [qkv, mixed, middle, gate_up].map(Scratch::new);
         Self { x, qkv, mixed, middle, gate_up }
     }
 }
@@ -210,7 +210,7 @@ impl Layer {
         let eps = self.shape.rms_norm_eps as f32;
         let w = &self.read()?;
         let mut saved = SavedActivations::new(x, &self.sizes);
-        let mut y = Scratch::saved(tokens * hidden);
+        let mut y = Scratch::new(tokens * hidden);
         let x = &*saved.x;
 
         saved.qkv.par_chunks_mut(ROWS_PER_TASK * qkv).enumerate().for_each(|(task, qkv_rows)| {
@@ -324,7 +324,7 @@ mod tests {
         let saved = case.run(&case.tensors, |_, weights, shape| {
             let layer =
                 Layer::new(hidden, weights.layers[0].map(&|weight| Weight::new(weight, None)), shape)?;
-            let mut x = Scratch::saved(tokens * hidden);
+            let mut x = Scratch::new(tokens * hidden);
             x.fill(1.0);
             let SavedActivations { x, qkv, mixed, middle, gate_up } = layer.forward(x)?.1;
             let bytes = [x, qkv, mixed, middle, gate_up]

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::objective::Head;
 use crate::ops::{BLOCK_LOGITS, LOGITS_HELD, SavedActivations, blocks};
+use crate::scratch;
 use crate::{DType, Length, LoraConfig, ModelConfig, Recipe, Result, TrainConfig};
 
 /// A training workload: the model, the settings and the devices.
@@ -16,6 +17,9 @@ pub struct Workload<'a> {
     pub train: &'a TrainConfig,
     /// LoRA adapters, which are trained instead of the weights.
     pub lora: Option<&'a LoraConfig>,
+    /// Whether a reference model of the same size, in the same dtype, is in memory during training
+    /// ([`Reference::Model`](crate::Reference::Model)). A recipe computes its log-probabilities before.
+    pub reference: bool,
     /// The heads that the loss reads.
     pub heads: &'a [Head],
     /// Tokens of the longest document.
@@ -53,6 +57,11 @@ pub struct MemoryEstimate {
     pub activations: f64,
     /// Logits in memory at a time.
     pub logits: f64,
+    /// Work buffers of the backward pass, and the gradients of hidden states; 0 in bf16, where they were not
+    /// measured.
+    pub work: f64,
+    /// The weights of a reference model.
+    pub reference: f64,
     /// The share of these bytes that is in main memory and not on the GPU.
     pub in_main_memory: f64,
 }
@@ -65,7 +74,7 @@ impl<'a> Workload<'a> {
         heads: &'a [Head],
         longest_document: usize,
     ) -> Self {
-        Self { model, train, lora: None, heads, longest_document, shards: 1, on_gpu: false }
+        Self { model, train, lora: None, reference: false, heads, longest_document, shards: 1, on_gpu: false }
     }
 
     fn has_logits(&self) -> bool {
@@ -97,6 +106,25 @@ impl<'a> Workload<'a> {
         };
         Parameters { all, trained }
     }
+
+    /// Bytes of the logits in f32 on a CPU, and of the other buffers beside `saved` bytes of activations.
+    fn head_and_work(&self, saved: usize) -> (usize, usize) {
+        /// Tensors of the size of the hidden states: the decoder's output, its gradient, the zeros that it is
+        /// added to, their sum, and the input of the final norm.
+        const HIDDEN_STATES: usize = 5;
+        /// What the threads pack for matrix products, and other small things: measured.
+        const OTHER: usize = 8 << 20;
+        let (model, tokens) = (self.model, self.train.tokens_per_micro_batch);
+        let rows = tokens * model.hidden_size;
+        let head = if self.has_logits() { LOGITS_HELD.min(tokens * model.vocab_size) + 2 * rows } else { 0 };
+        let layer = SavedActivations::backward_work(model, tokens, self.lora.is_some());
+        // The head's buffers and a layer's are used one after the other. Those of the other stay as far as
+        // the pool keeps them.
+        let most = saved / size_of::<f32>() + head.max(layer);
+        let kept = head.min(layer).min(scratch::bound(most) - most);
+        let other = head.max(layer) + kept - head + HIDDEN_STATES * rows;
+        (size_of::<f32>() * head, size_of::<f32>() * other + OTHER)
+    }
 }
 
 impl MemoryEstimate {
@@ -119,11 +147,12 @@ impl MemoryEstimate {
         let keys = workload.longest_document.min(train.tokens_per_micro_batch);
         let scores = if bf16 { blocks::score_bytes(model, keys) } else { 0 };
         let moment = train.quantized_state_block.map_or(4.0, |block| 1.0 + 4.0 / block as f64);
-        let logits = match (workload.has_logits(), bf16) {
-            (false, _) => 0,
-            (_, false) => 4 * LOGITS_HELD,
+        let tokens = train.tokens_per_micro_batch;
+        let (logits, work) = if bf16 {
             // Forward and backward tensors of each operation from logits to loss.
-            (_, true) => 6 * 4 * BLOCK_LOGITS,
+            (if workload.has_logits() { 6 * 4 * BLOCK_LOGITS } else { 0 }, 0)
+        } else {
+            workload.head_and_work(tokens * of_token)
         };
         let master_weights = if bf16 { 4.0 * trained / shards } else { 0.0 };
         let moments = 2.0 * moment * trained / shards;
@@ -133,14 +162,16 @@ impl MemoryEstimate {
             gradients: 4.0 * trained / shards,
             master_weights,
             moments,
-            activations: (train.tokens_per_micro_batch * of_token + scores) as f64,
+            activations: (tokens * of_token + scores) as f64,
             logits: logits as f64,
+            work: work as f64,
+            reference: if workload.reference { number as f64 * all } else { 0.0 },
             in_main_memory: if apart { master_weights + moments } else { 0.0 },
         }
     }
 
     /// The parts with their names.
-    pub fn parts(&self) -> [(&'static str, f64); 6] {
+    pub fn parts(&self) -> [(&'static str, f64); 8] {
         [
             ("weights", self.weights),
             ("gradients", self.gradients),
@@ -148,6 +179,8 @@ impl MemoryEstimate {
             ("moments", self.moments),
             ("activations", self.activations),
             ("logits held at a time", self.logits),
+            ("work buffers", self.work),
+            ("reference model", self.reference),
         ]
     }
 
@@ -194,6 +227,7 @@ impl Recipe {
             model,
             train: &self.train,
             lora: self.lora.as_ref(),
+            reference: false,
             heads: self.objective.heads(),
             longest_document: self.data.max_tokens,
             shards,

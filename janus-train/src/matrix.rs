@@ -204,9 +204,8 @@ pub(crate) fn par_project(dst: MatMut<'_>, x: Mat<'_>, weight: Mat<'_>) {
 /// packed twice, else along the rows of dw. Pieces of tokens are summed separately and added in order.
 /// The split depends only on the sizes, so the result does not depend on the number of threads.
 pub(crate) fn par_weight_gradient(dw: &mut [f32], accumulate: bool, dy: Mat<'_>, x: Mat<'_>) {
-    const PIECES: usize = 4;
     let (out, input) = (dy.cols, x.cols);
-    let pieces = (dy.rows / 512).clamp(1, PIECES);
+    let pieces = token_pieces(dy.rows);
     let piece = dy.rows.div_ceil(pieces).max(1);
     let height = out.div_ceil(PIECES / pieces).next_multiple_of(8);
     let mut rest = Scratch::new((pieces - 1) * dw.len());
@@ -230,6 +229,19 @@ pub(crate) fn par_weight_gradient(dw: &mut [f32], accumulate: bool, dy: Mat<'_>,
             }
         });
     }
+}
+
+/// Pieces of a weight's gradient.
+const PIECES: usize = 4;
+
+/// The pieces of that many tokens whose sums are separate. All but one are in a buffer of their own.
+fn token_pieces(tokens: usize) -> usize {
+    (tokens / 512).clamp(1, PIECES)
+}
+
+/// Numbers in the work buffer of [`par_weight_gradient`] for a weight of `size` numbers.
+pub(crate) fn weight_gradient_work(tokens: usize, size: usize) -> usize {
+    (token_pieces(tokens) - 1) * size
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ mod first_format;
 #[path = "golden/main.rs"]
 mod golden;
 mod inference;
+#[cfg(target_os = "linux")]
+mod peak_memory;
 mod recipe;
 mod resume;
 mod reward;

@@ -18,7 +18,7 @@ use super::attention::{self, Inputs};
 use super::gradient::Weight;
 use super::storage::Values;
 use super::weights::{BatchShape, LayerWeights, LowRank, ProjectionWeights};
-use crate::matrix::{Mat, MatMut, matmul};
+use crate::matrix::{Mat, MatMut, matmul, weight_gradient_work};
 use crate::scratch::Scratch;
 
 /// One decoder layer in plain candle ops, on x `[tokens, hidden]`:
@@ -143,6 +143,23 @@ impl SavedActivations {
     /// Bytes for each token of a batch.
     pub(crate) fn bytes_per_token(model: &ModelConfig) -> usize {
         size_of::<f32>() * Sizes::of_model(model).saved().iter().sum::<usize>()
+    }
+
+    /// Numbers in the work buffers of a layer's backward pass beside the saved activations, at the most, for a
+    /// batch of `tokens`; `updates` says whether LoRA adapters are trained instead of the weights.
+    pub(crate) fn backward_work(model: &ModelConfig, tokens: usize, updates: bool) -> usize {
+        let sizes = Sizes::of_model(model);
+        let Sizes { hidden, q, ffn, .. } = sizes;
+        let weights = || Projection::ALL.map(|projection| sizes.of(projection).iter().product::<usize>());
+        // The gradients of the output and of the middle, the norm's output, those of the attention and of the
+        // MLP's three activations.
+        let rows = tokens * (3 * hidden + q + 3 * ffn);
+        let of_weights = if updates {
+            weights().iter().sum() // each merged with its adapter
+        } else {
+            weight_gradient_work(tokens, weights().into_iter().max().unwrap_or(0))
+        };
+        rows + of_weights
     }
 
     /// Unfilled buffers for a layer whose input is `x`.

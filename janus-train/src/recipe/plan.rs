@@ -136,6 +136,9 @@ impl fmt::Display for Plan {
             column.layout.name.into()
         })?;
         for (part, (name, _)) in self.memory[0].memory.parts().iter().enumerate() {
+            if self.memory.iter().all(|column| column.memory.parts()[part].1 == 0.0) {
+                continue;
+            }
             row(f, name, &|column| gigabytes(column.memory.parts()[part].1))?;
         }
         row(f, "together", &|column| {

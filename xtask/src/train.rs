@@ -65,6 +65,7 @@ pub fn run(args: &Args) -> Result<Outcome, CommandError> {
     let stem = args.recipe.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(stem));
     janus_train::FreedMemory::Keep.apply_to_process();
+    eprintln!("the run's folder is {}", out.display());
     let mut display = Display::new("train");
     let run = recipe.prepare(&out, &device::first()?, &mut display).bad_input()?;
     let trained = run.train(&mut display).failure()?;
@@ -107,6 +108,9 @@ impl Observer for Display {
         if let Some(reference) = self.reference.take() {
             reference.finish();
         }
+        if done > 0 {
+            eprintln!("continuing from step {done} of {steps}");
+        }
         self.progress = Some(Progress::new(&self.label, Unit::Count("steps"), steps).resumed_at(done));
     }
 
@@ -119,14 +123,30 @@ impl Observer for Display {
     }
 
     fn evaluated(&mut self, evaluation: &Evaluation, _: &Decoder) -> janus_train::Result<ControlFlow<()>> {
-        eprintln!("step {}: held-out loss {:.4} {:?}", evaluation.step, evaluation.loss, evaluation.metrics);
+        eprintln!("{}", line(evaluation));
         Ok(ControlFlow::Continue(()))
     }
+}
+
+/// An evaluation as a line of text.
+fn line(evaluation: &Evaluation) -> String {
+    let Evaluation { step, loss, metrics, .. } = evaluation;
+    let metrics: String = metrics.iter().map(|(name, value)| format!(", {name} {value:.4}")).collect();
+    format!("step {step}: held-out loss {loss:.4}{metrics}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_evaluation_is_a_line_of_names_and_numbers() {
+        let of = |line| serde_json::from_value::<Evaluation>(line).unwrap();
+        let loss_alone = of(json!({ "step": 16, "loss": 2.739_312 }));
+        assert_eq!(line(&loss_alone), "step 16: held-out loss 2.7393");
+        let accuracy = of(json!({ "step": 16, "loss": 2.739_312, "accuracy": 2.0 / 3.0 }));
+        assert_eq!(line(&accuracy), "step 16: held-out loss 2.7393, accuracy 0.6667");
+    }
 
     #[test]
     fn the_rate_of_a_resumed_run_excludes_earlier_steps() {

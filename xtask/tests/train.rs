@@ -522,7 +522,11 @@ fn a_disk_that_is_full_while_saving_leaves_the_last_good_checkpoint_to_continue_
     assert!(last.contains("step-0000") && last.contains("File too large"), "{message}");
     assert!(complete() == before, "the existing checkpoints are unchanged");
 
-    assert!(train(full.path(), "sft").status().unwrap().success());
+    let resumed = train(full.path(), "sft").stderr(Stdio::piped()).output().unwrap();
+    let message = String::from_utf8_lossy(&resumed.stderr);
+    assert!(resumed.status.success(), "{message}");
+    assert!(message.contains("the run's folder is sft\n"), "{message}");
+    assert!(message.contains("continuing from step "), "{message}");
     let (a, b) = (files(&straight.path().join("sft/model")), files(&full.path().join("sft/model")));
     assert!(a == b, "the run that continues from them writes the same bytes");
 }

@@ -72,6 +72,11 @@ fn every_recipe_has_a_plan_without_model_and_data() {
             if eight_bit { bytes("moments") + bytes("f32 master weights") } else { 0.0 },
             "{name}"
         );
+        // And whether it fits this machine, where the system gives its memory.
+        if let Some(room) = plan["memory"][0]["room_bytes"].as_f64() {
+            let needed = plan["memory"][0]["total_bytes"].as_f64().unwrap();
+            assert_eq!(plan["memory"][0]["fits"], needed <= room, "{name}");
+        }
         assert_eq!(plan["memory"][1]["fits"], eight_bit, "{name}");
         assert!(
             (bytes("moments") / trained - if name.contains("rm-stage") { 8.0 } else { 2.0 }).abs() < 0.01,

@@ -15,15 +15,28 @@ struct Layout {
     name: &'static str,
     /// Devices over which gradients, master weights and moments are sharded.
     shards: usize,
-    /// Memory of a GPU in bytes; `None` for this machine, whatever memory it has.
-    room: Option<f64>,
+    /// Whether it trains on GPUs, of 80 GB each, or on this machine's CPU.
+    gpu: bool,
+}
+
+impl Layout {
+    /// The memory of a GPU or of this machine in bytes; `None` if the system does not tell.
+    fn room(&self) -> Option<f64> {
+        if self.gpu { Some(80e9) } else { main_memory(&std::fs::read_to_string("/proc/meminfo").ok()?) }
+    }
+}
+
+/// The bytes of main memory by Linux's `/proc/meminfo`, which counts in KiB.
+fn main_memory(meminfo: &str) -> Option<f64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    Some(line.split_whitespace().next()?.parse::<f64>().ok()? * 1024.0)
 }
 
 const LAYOUTS: [Layout; 4] = [
-    Layout { name: "this machine", shards: 1, room: None },
-    Layout { name: "1 x 80 GB", shards: 1, room: Some(80e9) },
-    Layout { name: "4 x 80 GB, a replica on each", shards: 1, room: Some(80e9) },
-    Layout { name: "4 x 80 GB, state in four parts", shards: 4, room: Some(80e9) },
+    Layout { name: "this machine", shards: 1, gpu: false },
+    Layout { name: "1 x 80 GB", shards: 1, gpu: true },
+    Layout { name: "4 x 80 GB, a replica on each", shards: 1, gpu: true },
+    Layout { name: "4 x 80 GB, state in four parts", shards: 4, gpu: true },
 ];
 
 /// Parameters, steps, tokens and memory of a run. `Display` prints a table; JSON has the bytes for each
@@ -55,12 +68,14 @@ pub struct Plan {
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Column {
     layout: Layout,
+    /// See [`Layout::room`].
+    room: Option<f64>,
     memory: MemoryEstimate,
 }
 
 impl Column {
     fn fits(&self) -> Option<bool> {
-        self.layout.room.map(|room| self.memory.on_device() <= room)
+        self.room.map(|room| self.memory.on_device() <= room)
     }
 }
 
@@ -70,7 +85,7 @@ impl Serialize for Column {
             self.memory.parts().into_iter().map(|(part, bytes)| (part.into(), json!(bytes))).collect();
         let column = json!({
             "layout": self.layout.name, "bytes": parts, "total_bytes": self.memory.total(),
-            "main_memory_bytes": self.memory.in_main_memory, "fits": self.fits(),
+            "main_memory_bytes": self.memory.in_main_memory, "room_bytes": self.room, "fits": self.fits(),
         });
         column.serialize(serializer)
     }
@@ -87,8 +102,8 @@ impl Recipe {
         let Parameters { all, trained } = self.workload(&config, 1, false).parameters();
         let work: Option<Work> = self.work()?;
         let column = |layout: Layout| {
-            let workload = self.workload(&config, layout.shards, layout.room.is_some());
-            Column { layout, memory: MemoryEstimate::of(&workload) }
+            let workload = self.workload(&config, layout.shards, layout.gpu);
+            Column { layout, room: layout.room(), memory: MemoryEstimate::of(&workload) }
         };
         Ok(Plan {
             parameters: all,
@@ -155,5 +170,16 @@ impl fmt::Display for Plan {
             self.micro_batches,
             self.micro_batches.div_ceil(4)
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn main_memory_is_read_in_kib() {
+        assert_eq!(main_memory("MemFree: 1 kB\nMemTotal:       24117248 kB\n"), Some(24_117_248.0 * 1024.0));
+        assert_eq!(main_memory("MemFree: 1 kB\n"), None);
     }
 }

@@ -10,6 +10,7 @@ use janus_data::fs::create_parent;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{AtPath, FileProblem};
+use crate::ops::documents;
 use crate::{Decoder, Error, MicroBatch, Result, TokenRow};
 
 /// How often the file is written. An interrupted computation loses at most this much work.
@@ -230,8 +231,7 @@ impl ReferenceLogprobs {
     /// [`Error::NoReference`] with the row of the first document that is not stored.
     pub fn of_batch(&self, micro_batch: &MicroBatch) -> Result<Vec<f64>> {
         let batch = &micro_batch.batch;
-        let documents =
-            batch.cu_seqlens.windows(2).map(|ends| ends[0] as usize..ends[1] as usize).enumerate();
+        let documents = documents(&batch.cu_seqlens).enumerate();
         let of = |(document, tokens): (usize, std::ops::Range<usize>)| {
             let row = TokenRow {
                 ids: batch.ids[tokens.clone()].to_vec(),

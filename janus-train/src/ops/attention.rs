@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use super::blocks;
 use super::dispatch::is_fused;
 use super::storage::{Values, output, slice, tensor_like};
+use super::weights::documents;
 use crate::matrix::{Mat, MatMut, matmul};
 use crate::scratch::Scratch;
 
@@ -94,10 +95,6 @@ pub fn naive(
         (heads(q)?.matmul(&shared(k)?.t()?)?.to_dtype(DType::F32)? * (1.0 / (shape.head_dim as f64).sqrt()))?;
     let weights = candle_nn::ops::softmax(&scores.broadcast_add(&mask)?, D::Minus1)?.to_dtype(v.dtype())?;
     weights.matmul(&shared(v)?)?.transpose(0, 1)?.reshape((tokens, width))
-}
-
-pub(super) fn documents(cu_seqlens: &[u32]) -> impl Iterator<Item = Range<usize>> {
-    cu_seqlens.windows(2).map(|ends| ends[0] as usize..ends[1] as usize)
 }
 
 struct Attention {

@@ -57,6 +57,7 @@ pub use rms_norm::rms_norm;
 pub use rope::{RopeTable, rope};
 pub use segment_sum::segment_sum;
 pub use swiglu::swiglu;
+pub(crate) use weights::documents;
 pub use weights::{BatchShape, DecoderWeights, LayerWeights, LowRank, ProjectionWeights};
 
 /// The same functions in plain candle ops: slow, simple reference versions.

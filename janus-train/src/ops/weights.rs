@@ -3,6 +3,7 @@
 //! The structs are generic over the type of a weight: a tensor, or a tensor with its gradient
 //! accumulator.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{DType, Result, Tensor};
@@ -151,4 +152,9 @@ pub struct BatchShape {
     /// Save only each layer's input for the backward pass, and recompute the rest (Chen et al., arXiv
     /// 1604.06174): a third more work for a tenth of the memory.
     pub recompute: bool,
+}
+
+/// The tokens of each document, given the boundaries `cu_seqlens`.
+pub(crate) fn documents(cu_seqlens: &[u32]) -> impl Iterator<Item = Range<usize>> {
+    cu_seqlens.windows(2).map(|ends| ends[0] as usize..ends[1] as usize)
 }

@@ -5,8 +5,8 @@ use janus_infer::kernels::AttentionShape;
 
 use super::BLOCK_QUERIES;
 use super::node::Computed;
-use crate::ops::attention::documents;
 use crate::ops::product::product;
+use crate::ops::weights::documents;
 
 /// The same as [`ops::attention`](crate::ops::attention()), one tile of queries at a time in both
 /// passes. Gradients of keys and values are summed over the tiles in f32.

@@ -53,6 +53,11 @@ impl Throughput {
     /// # Errors
     /// Those of [`Trainer::new`] and [`Trainer::step`].
     pub fn measure(config: &ModelConfig, load: &Load) -> Result<Self> {
+        Self::measure_beside(config, load, &matmul_gflops)
+    }
+
+    /// [`Self::measure`], with the function that measures the rate of matrix products.
+    fn measure_beside(config: &ModelConfig, load: &Load, products: &dyn Fn() -> Result<f64>) -> Result<Self> {
         let decoder = Decoder::init(config, 0, &Device::Cpu)?;
         let rows = load.rows(config.vocab_size);
         // A forward pass is a third of a step; a reference model adds one.
@@ -64,9 +69,9 @@ impl Throughput {
         let (step, matmul_gflops, tokens_of_step) = if load.dpo {
             let reference = Reference::Model(Box::new(Decoder::init(config, 1, &Device::Cpu)?));
             let dpo = Dpo::new(DpoConfig::default(), reference, &rows)?;
-            load.run(decoder, dpo, rows)?
+            load.run(decoder, dpo, rows, products)?
         } else {
-            load.run(decoder, Sft, rows)?
+            load.run(decoder, Sft, rows, products)?
         };
         let tokens_per_s = tokens_of_step / step;
         let gflops = tokens_per_s * passes * flop / tokens / 1e9;
@@ -113,6 +118,7 @@ impl Load {
         decoder: Decoder,
         objective: O,
         rows: Vec<TokenRow>,
+        products: &dyn Fn() -> Result<f64>,
     ) -> Result<(f64, f64, f64)> {
         let tokens = self.rows_of_step() * self.seq;
         let steps = Length::Steps(self.steps as u64 + 1);
@@ -124,12 +130,12 @@ impl Load {
         let mut trainer = Trainer::new(decoder, objective, rows, settings)?;
         trainer.step()?;
         let (mut seconds, mut tokens) = (Vec::with_capacity(self.steps), 0);
-        let mut rates = vec![matmul_gflops()?];
+        let mut rates = vec![products()?];
         for _ in 0..self.steps {
             let step = trainer.step()?;
             seconds.push(step.seconds);
             tokens += step.tokens;
-            rates.push(matmul_gflops()?);
+            rates.push(products()?);
         }
         let steps = self.steps as f64;
         let step = if self.equal { median(seconds) } else { seconds.iter().sum::<f64>() / steps };
@@ -187,11 +193,12 @@ mod tests {
     fn equal_and_varied_steps_have_a_rate() {
         for (dpo, equal) in [(false, true), (false, false), (true, true), (true, false)] {
             let load = Load { dpo, seq: 16, equal, batch: 2, activation_checkpointing: false, steps: 2 };
-            let measured = Throughput::measure(&crate::recipe::Shape::Tiny.config(), &load).unwrap();
+            let model = crate::recipe::Shape::Tiny.config();
+            let measured = Throughput::measure_beside(&model, &load, &|| Ok(2.0)).unwrap();
             let tokens = measured.tokens_per_s * measured.seconds_per_step;
             let most = (16 * load.rows_of_step()) as f64;
             assert!(if equal { (tokens - most).abs() < 1e-6 } else { tokens < most }, "{tokens} {most}");
-            assert!(measured.gflops > 0.0 && measured.matmul_gflops > 0.0);
+            assert_eq!(measured.share, measured.gflops / 2.0);
         }
     }
 

@@ -16,7 +16,7 @@ use crate::matrix::{Mat, MatMut, matmul};
 /// Either may be a transposed view. Gradients are computed only for tracked inputs.
 ///
 /// bf16 is multiplied and summed in f32 and rounded once. On the CPU this replaces candle's matmul, which
-/// looks up the number of the machine's cores in each product; that takes longer than a small product.
+/// looks up the number of the machine's cores in each product.
 ///
 /// # Errors
 /// If the shapes do not fit.
@@ -79,7 +79,7 @@ impl Sizes {
         y
     }
 
-    fn on_device<S: BackendStorage>(self, s1: &S, l1: &Layout, s2: &S, l2: &Layout) -> Result<(S, Shape)> {
+    fn by_candle<S: BackendStorage>(self, s1: &S, l1: &Layout, s2: &S, l2: &Layout) -> Result<(S, Shape)> {
         let Self { batch, rows, inner, cols } = self;
         Ok((s1.matmul(s2, (batch, rows, cols, inner), l1, l2)?, self.shape(l1)))
     }
@@ -168,7 +168,7 @@ impl CustomOp2 for Product {
                 let (a, b) = (widen(&a[span(l1)]), widen(&b[span(l2)]));
                 CpuStorage::BF16(narrow(&sizes.multiply(View::new(&a, l1), View::new(&b, l2))))
             }
-            _ => return sizes.on_device(s1, l1, s2, l2),
+            _ => return sizes.by_candle(s1, l1, s2, l2),
         };
         Ok((y, sizes.shape(l1)))
     }
@@ -180,7 +180,7 @@ impl CustomOp2 for Product {
         s2: &CudaStorage,
         l2: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        Sizes::of(l1.shape(), l2.shape())?.on_device(s1, l1, s2, l2)
+        Sizes::of(l1.shape(), l2.shape())?.by_candle(s1, l1, s2, l2)
     }
 
     fn metal_fwd(
@@ -190,7 +190,7 @@ impl CustomOp2 for Product {
         s2: &MetalStorage,
         l2: &Layout,
     ) -> Result<(MetalStorage, Shape)> {
-        Sizes::of(l1.shape(), l2.shape())?.on_device(s1, l1, s2, l2)
+        Sizes::of(l1.shape(), l2.shape())?.by_candle(s1, l1, s2, l2)
     }
 
     fn bwd(
